@@ -1,0 +1,121 @@
+"""From a profile to a bundle: resolve, lay out, transfer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.bundle.documents import describe
+from bundler.bundle.manifest import Manifest
+from bundler.bundle.reader import Bundle
+from bundler.bundle.writer import Writer
+from bundler.errors import BundleError, IntegrityError, ProfileError
+from bundler.kinds import KINDS
+from bundler.model.config import Config
+from bundler.model.items import Item
+from bundler.model.lock import Lock
+from bundler.model.profile import Profile
+from bundler.progress import Progress
+from bundler.transfer import engine
+from bundler.transfer.store import Store
+from bundler.transfer.upstream import Upstream
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LockFile:
+    """A lock on disk. Beside `NAME.lock.json` lies `NAME.lock.d`, the store of the bytes that were made for it."""
+
+    path: Path
+
+    @property
+    def store(self) -> Store:
+        return Store(self.path.with_name(f"{self.path.name.removesuffix('.json')}.d"))
+
+    def read(self) -> Lock:
+        """Raises ProfileError when it cannot be read, BundleError when it is no lock."""
+        try:
+            return Lock.from_bytes(self.path.read_bytes(), str(self.path))
+        except OSError as error:
+            raise ProfileError(
+                f"cannot read the lock {self.path}: {error.strerror}", hint="make it with `bundler lock PROFILE`"
+            ) from None
+
+    def write(self, lock: Lock) -> None:
+        """Replace the file in one step."""
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        fresh.write_bytes(lock.to_bytes())
+        fresh.replace(self.path)
+
+
+def resolve(profile: Profile, upstream: Upstream) -> Lock:
+    """What the profile's words mean at its upstreams today. Only metadata is fetched."""
+    items: list[Item] = []
+    for kind in KINDS:
+        if (spec := profile.sections.get(kind.name)) is not None:
+            logger.info("resolving %s", kind.name)
+            items += kind.resolve(spec, profile.targets, upstream)
+    lock = Lock(profile.name, profile.version, profile.sha256, tuple(items))
+    logger.info("resolved %d items: %d bytes", len(items), sum(obj.size for obj in lock.objects))
+    return lock
+
+
+def lock_profile(profile: Profile, base: Path, file: LockFile, config: Config) -> Lock:
+    """Resolve `profile`, whose relative paths start at `base`, and write the lock."""
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    with Upstream(config, base=base, store=file.store) as upstream:
+        lock = resolve(profile, upstream)
+    file.write(lock)
+    return lock
+
+
+def build(
+    lock: Lock, base: Path, file: LockFile, folder: Path, *, config: Config, reuse: Sequence[Path], progress: Progress
+) -> Path:
+    """Make the bundle of `lock` in `folder`: every byte is written once, at its final place. Returns its path.
+
+    An interrupted build goes on where it stopped. Bundles in `reuse`, and the one that stands at the target already,
+    give what they have; the rest is fetched.
+    """
+    manifest, documents = describe(lock)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{manifest.folder}.tar"
+    if _stands(target, manifest, config.jobs, progress):
+        logger.info("%s is complete already: nothing was fetched", target)
+        return target
+    with (
+        Upstream(config, base=base, store=file.store) as upstream,
+        Writer(target, manifest, documents, progress) as writer,
+    ):
+        progress.start("building", sum(obj.size for obj in manifest.payload))
+        progress.advance(sum(obj.size for obj in manifest.payload) - writer.missing())
+        for path in reuse:
+            with Bundle(path) as old:
+                writer.reuse(old)
+        if target.exists():
+            with suppress(BundleError, IntegrityError), Bundle(target) as old:
+                writer.reuse(old)
+        engine.fetch(writer.pending(), writer, upstream, jobs=config.jobs)
+        progress.finish()
+        return writer.commit()
+
+
+def _stands(target: Path, manifest: Manifest, jobs: int, progress: Progress) -> bool:
+    """Whether the very bundle lies at `target`, undamaged."""
+    if not target.exists():
+        return False
+    try:
+        with Bundle(target, progress) as bundle:
+            if bundle.manifest.id != manifest.id:
+                return False
+            progress.start("checking", bundle.unchecked())
+            bundle.verify(jobs=jobs)
+            progress.finish()
+            return True
+    except (BundleError, IntegrityError) as error:
+        logger.warning("%s; it is built again", error.message)
+        return False

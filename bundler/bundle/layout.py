@@ -1,0 +1,129 @@
+"""Where each byte of the tarball lies: a pure function of the manifest.
+
+The tar is POSIX.1-2001 (pax): ustar headers, and a pax extended header before a member whose path or size does not fit.
+bundler writes headers itself, for a layout must be known before the first byte is fetched and must come out the same
+under every Python; `tests/bundle/test_layout.py` holds it against `tarfile` and GNU tar.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
+
+BLOCK = 512
+RECORD = 20 * BLOCK
+# 1980-01-01, for every member: GNU tar calls older times implausible.
+MTIME = 315532800
+_USTAR_SIZE_LIMIT = 8**11
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file in the tar. Offsets and sizes in bytes: its headers at `start`, its content at `data`."""
+
+    path: str
+    size: int
+    mode: int
+    start: int
+    data: int
+
+    @property
+    def end(self) -> int:
+        """The offset behind its padding."""
+        return self.data + padded(self.size)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All members in tar order, and the tar's whole size."""
+
+    folder: str
+    members: dict[str, Member]
+    size: int
+
+    def header(self, member: Member) -> bytes:
+        """The bytes from `member.start` to `member.data`."""
+        return header(f"{self.folder}/{member.path}", member.size, member.mode)
+
+    @property
+    def end_of_members(self) -> int:
+        """Where the zero blocks at the end begin."""
+        return max(member.end for member in self.members.values())
+
+
+def layout(manifest: Manifest) -> Layout:
+    """The layout of the bundle that `manifest` describes."""
+    entries = [(MANIFEST, len(manifest.data), 0o644), (SUMS, len(manifest.sums), 0o644)]
+    entries += [(obj.path, obj.size, obj.mode) for obj in manifest.objects]
+    members: dict[str, Member] = {}
+    offset = 0
+    for path, size, mode in entries:
+        data = offset + len(header(f"{manifest.folder}/{path}", size, mode))
+        members[path] = Member(path, size, mode, offset, data)
+        offset = members[path].end
+    total = -(-(offset + 2 * BLOCK) // RECORD) * RECORD
+    return Layout(manifest.folder, members, total)
+
+
+def padded(size: int) -> int:
+    """`size` rounded up to whole blocks."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def header(path: str, size: int, mode: int) -> bytes:
+    """The header blocks of a regular file (POSIX.1-2001, "ustar Interchange Format" and "pax Header Block")."""
+    split = _split(path)
+    records = b""
+    if split is None:
+        records += _pax_record("path", path)
+    if size >= _USTAR_SIZE_LIMIT:
+        records += _pax_record("size", str(size))
+    prefix, name = split or ("", path[-100:])
+    file = _ustar(prefix, name, size if size < _USTAR_SIZE_LIMIT else 0, mode, b"0")
+    if not records:
+        return file
+    extended = _ustar("", "././@PaxHeader", len(records), 0o644, b"x")
+    return extended + records.ljust(padded(len(records)), b"\0") + file
+
+
+def _split(path: str) -> tuple[str, str] | None:
+    """`path` as ustar's prefix (155 bytes) and name (100 bytes), or None when it does not fit."""
+    if len(path) <= 100:
+        return "", path
+    cut = path.find("/", len(path) - 101)
+    if cut < 1 or cut > 155 or cut == len(path) - 1:
+        return None
+    return path[:cut], path[cut + 1 :]
+
+
+def _pax_record(key: str, value: str) -> bytes:
+    """`LENGTH key=value\\n`, where LENGTH counts its own digits."""
+    body = f" {key}={value}\n".encode()
+    length = len(body) + len(str(len(body)))
+    if len(str(length)) > len(str(len(body))):
+        length += 1
+    return str(length).encode() + body
+
+
+def _ustar(prefix: str, name: str, size: int, mode: int, kind: bytes) -> bytes:
+    fields = (
+        name.encode().ljust(100, b"\0"),
+        b"%07o\0" % mode,
+        b"%07o\0" % 0,  # uid
+        b"%07o\0" % 0,  # gid
+        b"%011o\0" % size,
+        b"%011o\0" % MTIME,
+        b" " * 8,  # the checksum counts as spaces
+        kind,
+        bytes(100),  # link name
+        b"ustar\x0000",
+        b"root".ljust(32, b"\0"),
+        b"root".ljust(32, b"\0"),
+        b"%07o\0" % 0,  # device major
+        b"%07o\0" % 0,  # device minor
+        prefix.encode().ljust(155, b"\0"),
+        bytes(12),
+    )
+    block = b"".join(fields)
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]

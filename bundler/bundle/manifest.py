@@ -1,0 +1,83 @@
+"""manifest.json: the bundle's first member, which names every other byte of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from bundler.model import contents
+from bundler.model.items import Item, Object, objects_of
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+
+
+class ManifestRecord(contents.ContentsRecord):
+    """manifest.json as JSON."""
+
+    format: Literal[1]
+    profile_sha256: contents.Sha256
+    lock_sha256: contents.Sha256
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle holds. `documents` are objects that belong to no item: the SBOM and the README."""
+
+    name: str
+    version: str
+    profile_sha256: str
+    lock_sha256: str
+    items: tuple[Item, ...]
+    documents: tuple[Object, ...]
+
+    @property
+    def folder(self) -> str:
+        """The one folder that a bundle unpacks to."""
+        return f"{self.name}-{self.version}"
+
+    @cached_property
+    def payload(self) -> tuple[Object, ...]:
+        """Every object of an item, sorted by path."""
+        return objects_of(self.items)
+
+    @property
+    def objects(self) -> tuple[Object, ...]:
+        """Every object in the order it has in the tar: documents first, then the payload."""
+        return (*self.documents, *self.payload)
+
+    @cached_property
+    def data(self) -> bytes:
+        """The bytes of manifest.json."""
+        head = {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "profile_sha256": self.profile_sha256,
+            "lock_sha256": self.lock_sha256,
+        }
+        return contents.to_json(head, contents.sorted_items(self.items), self.objects)
+
+    @cached_property
+    def id(self) -> str:
+        """The bundle's id: the sha256 of manifest.json."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def sums(self) -> bytes:
+        """The bytes of SHA256SUMS, as `sha256sum -c` reads it."""
+        lines = [f"{self.id}  {MANIFEST}\n", *(f"{obj.sha256}  {obj.path}\n" for obj in self.objects)]
+        return "".join(lines).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, what: str = MANIFEST) -> Manifest:
+        """Read manifest.json. Raises BundleError when it is not one, or not in its one canonical form."""
+        record = contents.parse(ManifestRecord, data, what)
+        items, documents = contents.to_items(record, what)
+        manifest = cls(record.name, record.version, record.profile_sha256, record.lock_sha256, items, documents)
+        if manifest.data != data:
+            raise contents.not_canonical(what)
+        return manifest

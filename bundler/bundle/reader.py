@@ -1,0 +1,204 @@
+"""Reading a bundle without unpacking it.
+
+Only the first header is parsed. It leads to manifest.json, the manifest gives the layout, and every other header and
+padding byte must then be exactly what the layout says: links, devices, duplicates and lying sizes cannot be expressed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from bundler.bundle.layout import BLOCK, Member, header, layout, padded
+from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
+from bundler.errors import BundleError, IntegrityError
+from bundler.model.items import Object
+from bundler.progress import Progress, Silent
+
+CHUNK = 1 << 20
+MANIFEST_LIMIT = 512 << 20
+CARRY_AGAIN = "carry the bundle across again, or build it again: nothing of it was installed"
+
+
+class Bundle:
+    """An open bundle. Its manifest has been checked against SHA256SUMS; objects are checked as they are read.
+
+    Safe to read from several threads.
+    """
+
+    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+        """Open the bundle at `path`.
+
+        Raises BundleError when it is none, IntegrityError when its head is damaged or its end is missing.
+        """
+        self.path = path
+        self._progress = progress or Silent()
+        self._checked: set[str] = set()
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise BundleError(
+                f"cannot open {path}: {error.strerror}", hint="name the .tar file that `bundler build` made"
+            ) from error
+        try:
+            self.manifest = self._open_manifest()
+            self.layout = layout(self.manifest)
+            self._check_size()
+            self._check_frame(self.layout.members[MANIFEST])
+            self._check_frame(self.layout.members[SUMS])
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+    def stream(self, obj: Object) -> Iterator[bytes]:
+        """The object's bytes in chunks of at most 1 MiB, hashed as they pass.
+
+        The last chunk is handed over only when size and digest were found right; else IntegrityError is raised in its
+        place. A consumer that counts its bytes can therefore never take damaged content for whole.
+        """
+        member = self.layout.members[obj.path]
+        self._check_frame(member)
+        digest = hashlib.sha256()
+        held = b""
+        for offset in range(member.data, member.data + member.size, CHUNK):
+            if held:
+                yield held
+            held = self._pread(min(CHUNK, member.data + member.size - offset), offset)
+            digest.update(held)
+            self._progress.advance(len(held))
+        if digest.hexdigest() != obj.sha256:
+            raise IntegrityError(
+                f"{self.path}: {obj.path} is damaged: sha256 {digest.hexdigest()}, the manifest says {obj.sha256}",
+                hint=CARRY_AGAIN,
+            )
+        self._checked.add(obj.path)
+        if held:
+            yield held
+
+    def read(self, obj: Object, *, limit: int = 16 << 20) -> bytes:
+        """A small object whole. Raises BundleError when it is larger than `limit` bytes."""
+        if obj.size > limit:
+            raise BundleError(
+                f"{self.path}: {obj.path} has {obj.size} bytes, more than the {limit} that such an object may have",
+                hint="the bundle was not made by bundler; ask where it comes from",
+            )
+        return b"".join(self.stream(obj))
+
+    def verify(self, *, jobs: int) -> None:
+        """Check every byte that has not been checked since the bundle was opened, up to the end of the file.
+
+        Raises IntegrityError for the first thing found wrong.
+        """
+        self._check_end()
+        self._check_all((obj for obj in self.manifest.objects if obj.path not in self._checked), jobs)
+
+    def unchecked(self) -> int:
+        """How many bytes of objects `verify` would read."""
+        return sum(obj.size for obj in self.manifest.objects if obj.path not in self._checked)
+
+    def location(self, obj: Object) -> tuple[int, int]:
+        """The file descriptor and the offset at which the object's bytes lie, for a copy inside the kernel."""
+        return self._fd, self.layout.members[obj.path].data
+
+    def _check_all(self, objects: Iterable[Object], jobs: int) -> None:
+        def check(obj: Object) -> None:
+            for _ in self.stream(obj):
+                pass
+
+        with ThreadPoolExecutor(jobs) as pool:
+            try:
+                for _ in pool.map(check, objects):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _open_manifest(self) -> Manifest:
+        """manifest.json, found through the first header and held against the SHA256SUMS behind it."""
+        folder, size = self._first_header()
+        start = len(header(f"{folder}/{MANIFEST}", size, 0o644))
+        data = self._pread(size, start)
+        promise = self._pread(64, start + padded(size) + BLOCK)
+        actual = hashlib.sha256(data).hexdigest()
+        if promise != actual.encode():
+            raise self._damaged(f"{MANIFEST} does not match {SUMS}")
+        manifest = Manifest.from_bytes(data, f"{self.path}: {MANIFEST}")
+        if manifest.folder != folder:
+            raise self._damaged("its folder is not named after the release")
+        sums = manifest.sums
+        if self._pread(len(sums), start + padded(size) + BLOCK) != sums:
+            raise self._damaged(f"{SUMS} does not match {MANIFEST}")
+        return manifest
+
+    def _first_header(self) -> tuple[str, int]:
+        """The folder and the manifest's size, from the first block."""
+        block = self._pread(BLOCK, 0, short="is no bundle: it is too short")
+        path = block[:100].rstrip(b"\0").decode("ascii", "replace")
+        tar, ours = block[257:262] == b"ustar", path.endswith(f"/{MANIFEST}")
+        if not tar and not ours:
+            raise BundleError(
+                f"{self.path} is no bundle: its first member is not a {MANIFEST}",
+                hint="name the .tar file that `bundler build` made; a bundle that was packed again with tar is none",
+            )
+        folder = path.removesuffix(f"/{MANIFEST}")
+        try:
+            size = int(block[124:135], 8)
+        except ValueError:
+            raise self._damaged("its first header cannot be read") from None
+        if not ours or size > MANIFEST_LIMIT or header(path, size, 0o644) != block:
+            raise self._damaged("its first header is not that of a bundle")
+        return folder, size
+
+    def _check_frame(self, member: Member) -> None:
+        """The member's header and padding are what the layout says."""
+        if self._pread(member.data - member.start, member.start) != self.layout.header(member):
+            raise self._damaged(f"the header of {member.path} is not what the manifest says")
+        filling = member.end - member.data - member.size
+        if self._pread(filling, member.data + member.size) != bytes(filling):
+            raise self._damaged(f"the padding behind {member.path} is not empty")
+
+    def _check_size(self) -> None:
+        size = os.fstat(self._fd).st_size
+        if size < self.layout.size:
+            lost = next((m.path for m in self.layout.members.values() if m.end > size), "the end mark")
+            raise self._damaged(f"cut short at {size} of {self.layout.size} bytes; the first thing lost is {lost}")
+        if size > self.layout.size:
+            raise self._damaged(f"{size - self.layout.size} bytes too long")
+
+    def _check_end(self) -> None:
+        """The blocks behind the last member are all zero."""
+        end = self.layout.end_of_members
+        if self._pread(self.layout.size - end, end) != bytes(self.layout.size - end):
+            raise self._damaged("the end mark is not empty")
+
+    def _pread(self, size: int, offset: int, *, short: str = "cut short") -> bytes:
+        """Exactly `size` bytes at `offset`."""
+        parts = []
+        while size:
+            try:
+                part = os.pread(self._fd, size, offset)
+            except OSError as error:
+                raise self._damaged(f"cannot be read at byte {offset}: {error.strerror}") from error
+            if not part:
+                if offset == 0 or "no bundle" in short:
+                    raise BundleError(f"{self.path} {short}", hint="name the .tar file that `bundler build` made")
+                raise self._damaged(short)
+            parts.append(part)
+            size -= len(part)
+            offset += len(part)
+        return b"".join(parts)
+
+    def _damaged(self, what: str) -> IntegrityError:
+        return IntegrityError(f"{self.path} is damaged: {what}", hint=CARRY_AGAIN)

@@ -1,0 +1,81 @@
+"""The contract of a kind: one sort of content, from the profile to a node's config.
+
+A kind is a folder of this package named as its section in the profile, and each verb is a file in it:
+
+    spec.py      class Spec (pydantic, frozen, strict on keys)      what a person writes; parsing it is pure
+    resolve.py   resolve(spec, targets, upstream) → items         online; the only verb that gets an upstream
+    load.py      load(items, bundle, site) → None                 offline; the only verb that gets a site
+    emit.py      emit(items, served) → NodeFiles                   pure: plain data in, text out
+
+What holds for every kind (tests/contract runs it over KINDS):
+
+- An unknown key in its section is a ProfileError that names the key and its place.
+- `resolve` fetches metadata only. Each object it returns says where its bytes are; the transfer engine fetches them.
+  Its answer depends on the spec, the targets and the upstream alone: no clock, no host name.
+- Every object's path starts with one of the kind's folders: its own name, and what `Kind.folders` adds.
+- Items survive JSON: attributes hold JSON only.
+- `load` stages, through the site's stores, what the items need; nothing is published until `install` commits. A second
+  `load` of the same items writes nothing.
+- `emit` is deterministic, reads nothing but its arguments, and names no upstream host as a place to fetch from.
+
+Adding a kind is a folder and a line in KINDS (`bundler/kinds/__init__.py`): the pipeline never names one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from pydantic import BaseModel
+
+from bundler.model.items import Item
+from bundler.model.node_files import NodeFiles
+from bundler.model.site import Served
+from bundler.model.target import Target
+
+if TYPE_CHECKING:
+    from bundler.bundle.reader import Bundle
+    from bundler.site.site import Site
+    from bundler.transfer.upstream import Upstream
+
+
+class Resolve(Protocol):
+    def __call__(self, spec: Any, targets: tuple[Target, ...], upstream: Upstream, /) -> tuple[Item, ...]: ...
+
+
+class Load(Protocol):
+    def __call__(self, items: tuple[Item, ...], bundle: Bundle, site: Site, /) -> None: ...
+
+
+class Emit(Protocol):
+    def __call__(self, items: tuple[Item, ...], served: Served, /) -> NodeFiles: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind by its name. A verb's module is imported when it is used: what only `build` needs is not installed inside."""
+
+    name: str
+    folders: tuple[str, ...]
+
+    @property
+    def spec(self) -> type[BaseModel]:
+        return cast("type[BaseModel]", self._member("spec", "Spec"))
+
+    @property
+    def resolve(self) -> Resolve:
+        return cast("Resolve", self._member("resolve", "resolve"))
+
+    @property
+    def load(self) -> Load:
+        return cast("Load", self._member("load", "load"))
+
+    @property
+    def emit(self) -> Emit:
+        return cast("Emit", self._member("emit", "emit"))
+
+    def _member(self, verb: str, member: str) -> object:
+        module = importlib.import_module(f"bundler.kinds.{self.name}.{verb}")
+        found: object = getattr(module, member)
+        return found

@@ -1,0 +1,74 @@
+"""What an item of this kind says about itself: `resolve` writes it, `load` and `emit` read it."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from bundler.errors import BundleError
+from bundler.kinds.images.oci import Digest, explain
+from bundler.kinds.images.reference import REGISTRY, REPOSITORY, TAG
+from bundler.model.items import Item, Json, Object
+
+BLOBS = "images/blobs/sha256"  # of the bundle's OCI image layout
+
+
+class ManifestEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: Digest
+    media_type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+$")]
+
+
+class ImageAttributes(BaseModel):
+    """One image as a bundle holds it. At the site it lies in `repository`: the original path, its registry stripped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: str = Field(description="full name, as in the profile after completion")
+    registry: Annotated[str, StringConstraints(pattern=f"^{REGISTRY}$")]
+    repository: Annotated[str, StringConstraints(pattern=f"^{REPOSITORY}$")]
+    tags: tuple[Annotated[str, StringConstraints(pattern=f"^{TAG}$")], ...]
+    digest: Digest = Field(description="of the manifest or index that the reference stands for in the bundle")
+    media_type: str = Field(description="of that manifest or index")
+    upstream_digest: Digest = Field(description="of what the reference stood for upstream: another one for a subset")
+    platforms: tuple[str, ...] = Field(description="platforms in the bundle; none for an artifact")
+    manifests: tuple[ManifestEntry, ...] = Field(min_length=1, description="children first, that of `digest` last")
+    blobs: tuple[Digest, ...] = Field(description="configs and layers")
+
+    @classmethod
+    def of(cls, item: Item) -> ImageAttributes:
+        """Read an item's attributes; BundleError when they are not this kind's."""
+        try:
+            return cls.model_validate(dict(item.attributes))
+        except ValidationError as error:
+            raise BundleError(
+                f"images {item.name} {item.version}: its attributes cannot be read: {explain(error)}",
+                hint="the bundle was made by something else than this bundler: build it again",
+            ) from error
+
+    def as_json(self) -> dict[str, Json]:
+        return cast("dict[str, Json]", self.model_dump(mode="json"))
+
+    @property
+    def suffix(self) -> str:
+        """What follows the repository to pull it: `:1.28`, or `@sha256:…` for an image without a tag."""
+        return f":{self.tags[0]}" if self.tags else f"@{self.digest}"
+
+
+def blob_path(digest: str) -> str:
+    """Where a bundle has the content with this digest."""
+    return f"{BLOBS}/{digest.removeprefix('sha256:')}"
+
+
+def object_of(item: Item, digest: str) -> Object:
+    """The item's object with this digest; BundleError when it has none."""
+    wanted = (blob_path(digest), digest.removeprefix("sha256:"))
+    for obj in item.objects:
+        if (obj.path, obj.sha256) == wanted:
+            return obj
+    raise BundleError(
+        f"images {item.name} {item.version}: it names {digest}, which is not among its objects",
+        hint="the bundle was made by something else than this bundler: build it again",
+    )

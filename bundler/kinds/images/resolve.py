@@ -1,0 +1,124 @@
+"""From references to items: each reference's manifests are read, the platforms chosen, and every blob named."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from packageurl import PackageURL
+
+from bundler.errors import ResolveError
+from bundler.kinds.images.attributes import ImageAttributes
+from bundler.kinds.images.layout import descriptor, layout_objects
+from bundler.kinds.images.platform import Platform
+from bundler.kinds.images.reference import Reference
+from bundler.kinds.images.spec import Spec
+from bundler.kinds.images.walk import Walk, Wanted
+from bundler.model.items import Item, Json, Object
+from bundler.model.target import Target
+
+if TYPE_CHECKING:
+    from bundler.transfer.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+
+def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tuple[Item, ...]:
+    """One item per reference, in the order of their names; each also has the layout's `oci-layout` and `index.json`.
+
+    Raises ResolveError for an image that upstream has not, or not for a wanted platform, or that the site could not
+    serve, and for two images that would have one name at the site; FetchError when an upstream does not answer.
+    """
+    images = _resolve_all(_wanted(spec, targets), upstream)
+    _refuse_collisions(images)
+    if not images:
+        return ()
+    shared = layout_objects((_descriptor(image) for image in images), upstream.keep)
+    return tuple(_item(image, shared) for image in images)
+
+
+def _wanted(spec: Spec, targets: tuple[Target, ...]) -> dict[Reference, Wanted]:
+    """The platforms to take of each reference; entries that name one reference twice are joined."""
+    of_targets = frozenset(Platform.parse(target.platform) for target in targets)
+    wanted: dict[Reference, Wanted] = {}
+    for image in spec.root:
+        platforms = of_targets if image.platforms is None else image.platforms
+        before = wanted.get(image.ref, frozenset())
+        if platforms == "all" or before == "all":
+            wanted[image.ref] = "all"
+        else:
+            wanted[image.ref] = before.union(platforms)
+    return wanted
+
+
+def _resolve_all(wanted: Mapping[Reference, Wanted], upstream: Upstream) -> list[Walk]:
+    """Resolve several at once: most of the time is spent waiting for registries."""
+    walks = [Walk(one, upstream.registry(one.registry), upstream.keep) for one in sorted(wanted, key=str)]
+    with ThreadPoolExecutor(max_workers=upstream.config.jobs, thread_name_prefix="images") as pool:
+        running = [pool.submit(walk.run, wanted[walk.reference]) for walk in walks]
+        try:
+            for walk, done in zip(walks, running, strict=True):
+                done.result()
+                log.info("%s: %d manifests, %d blobs", walk.reference, len(walk.manifests), len(walk.blobs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return walks
+
+
+def _refuse_collisions(images: list[Walk]) -> None:
+    """The site knows an image by repository and tag; two different ones cannot share them."""
+    at_site: dict[tuple[str, str], Walk] = {}
+    for image in images:
+        if image.reference.tag is None:
+            continue
+        other = at_site.setdefault((image.reference.repository, image.reference.tag), image)
+        if other.top.digest != image.top.digest:
+            raise ResolveError(
+                f"images {other.reference} and {image.reference} are two images that would both be "
+                f"{image.reference.repository}:{image.reference.tag} at the site, which drops the source registry",
+                hint="take one of them by its digest alone (name@sha256:…), or put them into two bundles for two sites",
+            )
+
+
+def _descriptor(image: Walk) -> dict[str, Json]:
+    return descriptor(
+        str(image.reference), image.top.media_type, image.top.digest, image.objects[image.top.digest].size
+    )
+
+
+def _item(image: Walk, shared: tuple[Object, ...]) -> Item:
+    reference = image.reference
+    attributes = ImageAttributes(
+        reference=str(reference),
+        registry=reference.registry,
+        repository=reference.repository,
+        tags=(reference.tag,) if reference.tag else (),
+        digest=image.top.digest,
+        media_type=image.top.media_type,
+        upstream_digest=image.upstream_digest,
+        platforms=tuple(str(platform) for platform in sorted(image.platforms)),
+        manifests=tuple(image.manifests),
+        blobs=image.blobs,
+    )
+    return Item(
+        kind="images",
+        name=reference.name,
+        version=reference.version,
+        objects=(*image.objects.values(), *shared),
+        attributes=attributes.as_json(),
+        purl=_purl(image),
+        licence=image.licence,
+    )
+
+
+def _purl(image: Walk) -> str:
+    """Package URL of type oci: the last part of the name, the digest as version, the rest as qualifiers."""
+    qualifiers = {"repository_url": image.reference.name, "tag": image.reference.tag or ""}
+    if len(image.platforms) == 1:
+        (platform,) = image.platforms
+        qualifiers["arch"] = platform.architecture
+    name = image.reference.repository.rpartition("/")[2]
+    return PackageURL(type="oci", name=name, version=image.top.digest, qualifiers=qualifiers).to_string()

@@ -1,0 +1,83 @@
+"""The OpenPGP certificates that sign packages: read, checked to be such, and carried as files."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import pysequoia
+
+from bundler.errors import ProfileError
+from bundler.model.items import Item, Object
+
+if TYPE_CHECKING:
+    from bundler.transfer.upstream import Upstream
+
+_KEY_LIMIT = 1024 * 1024
+_HINT = "name the file that the distribution publishes as its RPM-GPG-KEY"
+
+
+class Keyring:
+    """The keys of a bundle: each location is read once, and each content carried once."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._by_location: dict[str, Object] = {}
+        self._items: dict[str, Item] = {}
+
+    def add(self, location: str) -> Object:
+        """Carry the key at `location`, a path or URL; returns its object under keys/.
+
+        Raises ProfileError when it is no OpenPGP certificate, or holds a secret key; FetchError, ProfileError when it
+        cannot be read.
+        """
+        if location not in self._by_location:
+            self._by_location[location] = self._carry(location, self._upstream.read(location, limit=_KEY_LIMIT))
+        return self._by_location[location]
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        return tuple(self._items.values())
+
+    def _carry(self, location: str, content: bytes) -> Object:
+        fingerprints = read_fingerprints(content, location)
+        name = _file_name(location)
+        kept = self._upstream.keep(f"keys/{name}", content)
+        known = self._items.get(kept.path)
+        if known is not None and known.objects[0].sha256 != kept.sha256:
+            name = f"{name}-{fingerprints[0][-16:]}"
+            kept = self._upstream.keep(f"keys/{name}", content)
+        self._items[kept.path] = Item(
+            kind="rpms",
+            name=name,
+            version=fingerprints[0][-16:],
+            objects=(kept,),
+            attributes={"type": "key", "fingerprints": list(fingerprints)},
+        )
+        return kept
+
+
+def read_fingerprints(content: bytes, what: str) -> tuple[str, ...]:
+    """The fingerprints (lower-case hex) of the certificates in `content`, armored or not.
+
+    Raises ProfileError when there is none, or a secret key among them: that one must not travel.
+    """
+    try:
+        certificates = pysequoia.Cert.split_bytes(content)
+    except RuntimeError as error:
+        raise ProfileError(f"gpgkey {what} is no OpenPGP key: {str(error).splitlines()[0]}", hint=_HINT) from None
+    if not certificates:
+        raise ProfileError(f"gpgkey {what} is no OpenPGP key: it holds no certificate", hint=_HINT)
+    if any(certificate.has_secret_keys for certificate in certificates):
+        raise ProfileError(
+            f"gpgkey {what} holds a secret key: a bundle shows it to everybody", hint="export the public key alone"
+        )
+    return tuple(certificate.fingerprint for certificate in certificates)
+
+
+def _file_name(location: str) -> str:
+    """The last part of `location`, with nothing in it that would need quoting in a URL or a .repo file."""
+    path = unquote(urlsplit(location).path) if "://" in location else location
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.rstrip("/").rpartition("/")[2]).strip(".-")
+    return name or "key"

@@ -1,0 +1,390 @@
+"""Module streams, as dnf treats them: which are active, which packages that hides, and a subset's modules.yaml.
+
+dnf hides every artifact of a stream that is neither enabled nor default, and an active stream hides the packages of
+the same name (or that provide it) from outside the stream. Formats: modulemd v1 and v2, modulemd-defaults v1
+(https://github.com/fedora-modularity/libmodulemd/tree/main/yaml_specs). Documents of other kinds (modulemd-obsoletes,
+translations) change no resolution in dnf's default configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import solv  # type: ignore[import-untyped]
+import yaml
+
+from bundler.errors import ResolveError
+from bundler.kinds.rpms.metadata import NEVRA, Chosen, RepoMetadata, opened
+from bundler.kinds.rpms.sack import new_pool, new_solver, reasons
+
+# BaseLoader reads every scalar as text: a stream written as 1.10 must not become the number 1.1.
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_MODULE_SPEC = re.compile(r"(?P<name>[\w.+-]+)(:(?P<stream>[\w.+-]+))?(/(?P<profile>[\w.+-]+))?")
+_SOURCE_ARCHES = {"src", "nosrc"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSpec:
+    """`name`, `name:stream`, either with `/profile`."""
+
+    name: str
+    stream: str | None
+    profile: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> ModuleSpec:
+        """Read a module as a profile names it. Raises ResolveError when it has another form."""
+        found = _MODULE_SPEC.fullmatch(text)
+        if found is None:
+            raise ResolveError(f"module {text!r} is not name[:stream][/profile]", hint="write it as nodejs:20")
+        return cls(found["name"], found["stream"], found["profile"])
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One build of a module's stream: one modulemd document. `requires` maps modules to their accepted streams."""
+
+    repo: str
+    name: str
+    stream: str
+    version: int
+    context: str
+    static_context: bool
+    arch: str
+    requires: tuple[tuple[str, tuple[str, ...]], ...]
+    artifacts: frozenset[NEVRA]
+    demodularized: frozenset[str]
+    profiles: Mapping[str, tuple[str, ...]]
+
+    @property
+    def name_stream(self) -> str:
+        return f"{self.name}:{self.stream}"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """A module's default stream, if it has one, and each stream's default profiles."""
+
+    stream: str | None
+    profiles: Mapping[str, tuple[str, ...]]
+    modified: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleIndex:
+    """All streams of some repositories, in the order of their repositories, and the merged defaults by module."""
+
+    streams: tuple[Stream, ...]
+    defaults: Mapping[str, Defaults]
+
+    def streams_of(self, module: str) -> tuple[str, ...]:
+        return tuple(sorted({stream.stream for stream in self.streams if stream.name == module}))
+
+    def default_stream(self, module: str) -> str | None:
+        defaults = self.defaults.get(module)
+        return defaults.stream if defaults else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModularFilter:
+    """What the modules rule lets through: `shown` always; else neither `hidden` nor what is named or provides `names`."""
+
+    shown: frozenset[NEVRA]
+    hidden: frozenset[NEVRA]
+    names: frozenset[str]
+
+
+def read_modules(repos: Iterable[RepoMetadata]) -> ModuleIndex:
+    """Read the modules.yaml of each repository that has one. Raises ResolveError naming a repository whose file is bad."""
+    streams: list[Stream] = []
+    defaults: dict[str, Defaults] = {}
+    for repo in repos:
+        found: list[Stream] = []
+        for _, kind, data in _documents(repo):
+            if kind == "modulemd":
+                found.append(_stream(repo, data))
+            elif kind == "modulemd-defaults" and "module" in data:
+                _merge(defaults, data)
+        streams += sorted(found, key=lambda stream: stream.name)
+    return ModuleIndex(tuple(streams), defaults)
+
+
+def choose_streams(index: ModuleIndex, specs: Iterable[ModuleSpec]) -> dict[str, str]:
+    """The stream to enable of each module in `specs`; a module named without a stream takes its default or only one.
+
+    Raises ResolveError for an unknown module or stream, for a module with a choice left open, and for two streams of one.
+    """
+    enabled: dict[str, str] = {}
+    for spec in specs:
+        streams = index.streams_of(spec.name)
+        if not streams:
+            known = ", ".join(sorted({stream.name for stream in index.streams})) or "none"
+            raise ResolveError(f"no repository has a module {spec.name}", hint=f"the modules there are: {known}")
+        stream = spec.stream or index.default_stream(spec.name) or (streams[0] if len(streams) == 1 else None)
+        if stream is None:
+            raise ResolveError(
+                f"module {spec.name} has no default stream", hint=f"name one of its streams: {', '.join(streams)}"
+            )
+        if stream not in streams:
+            raise ResolveError(
+                f"module {spec.name} has no stream {stream}", hint=f"its streams are: {', '.join(streams)}"
+            )
+        if enabled.setdefault(spec.name, stream) != stream:
+            raise ResolveError(
+                f"module {spec.name} is asked for in two streams, {enabled[spec.name]} and {stream}",
+                hint="a system can have one stream of a module at a time: keep one, or build two bundles",
+            )
+    return enabled
+
+
+def active_streams(
+    index: ModuleIndex, enabled: Mapping[str, str], *, arch: str, platforms: Iterable[str]
+) -> tuple[Stream, ...]:
+    """The streams in effect: the enabled ones, default ones of other modules, and what these require.
+
+    `platforms` are the streams of the pseudo-module `platform` (`el9`). As in libdnf (ModulePackageContainer::moduleSolve)
+    libsolv decides: enabled streams are jobs, default streams weak ones where they stand in the way.
+    Raises ResolveError, with libsolv's reasons, when the enabled streams do not go together.
+    """
+    wanted = [s for s in index.streams if s.stream == (enabled.get(s.name) or index.default_stream(s.name))]
+    if not wanted:
+        return ()
+    pool = new_pool(arch)
+    names = _add_streams(pool, index, platforms)
+    problems: list[Any] = []
+    for weak_defaults, best in ((False, True), (True, True), (True, False)):
+        solver = new_solver(pool)
+        problems = solver.solve(_module_jobs(pool, wanted, enabled, weak_defaults=weak_defaults, best=best))
+        if not problems:
+            chosen = {solvable.name for solvable in solver.transaction().newsolvables()}
+            return tuple(stream for stream, name in zip(index.streams, names, strict=True) if name in chosen)
+    raise ResolveError(
+        "these module streams do not go together: "
+        + ", ".join(f"{name}:{stream}" for name, stream in sorted(enabled.items()))
+        + "; "
+        + reasons(problems),
+        hint="choose streams that agree on what they require",
+    )
+
+
+def modular_filter(index: ModuleIndex, active: Iterable[Stream]) -> ModularFilter:
+    """What the active streams show and hide (libdnf, collectNevraForInclusionExclusion)."""
+    active = tuple(active)
+    latest: dict[tuple[str, str, str], Stream] = {}
+    for stream in sorted(active, key=lambda stream: stream.version):
+        latest[stream.name, stream.stream, stream.arch] = stream
+    names: set[str] = set()
+    for stream in active:
+        released = latest[stream.name, stream.stream, stream.arch].demodularized
+        binary = {nevra.name for nevra in stream.artifacts if nevra.arch not in _SOURCE_ARCHES}
+        names |= binary - released
+    shown = frozenset(nevra for stream in active for nevra in stream.artifacts)
+    hidden = frozenset(nevra for stream in index.streams for nevra in stream.artifacts)
+    return ModularFilter(shown, hidden - shown, frozenset(names))
+
+
+def modular_packages(
+    repos: Iterable[RepoMetadata], chosen: Iterable[Chosen], *, modules: Iterable[str] = ()
+) -> dict[str, bytes]:
+    """The modules.yaml, plain, of a subset of `repos`, by repository id; repositories left without one are missing.
+
+    A modulemd document is kept, word for word, when one of its artifacts is in `chosen`, or when a stream that is kept
+    requires its stream: without the latter dnf would find the former unusable. Defaults and obsoletes of kept modules are
+    kept too. `modules`, as the profile enables them, become the default streams, so that a node that never ran
+    `dnf module enable` installs what was chosen here.
+    """
+    repos = tuple(repos)
+    index = read_modules(repos)
+    enabled = choose_streams(index, map(ModuleSpec.parse, modules))
+    kept = _streams_kept(index, {package.nevra for package in chosen})
+    names = {name for name, _ in kept}
+    subsets: dict[str, bytes] = {}
+    for repo in repos:
+        documents: list[bytes] = []
+        for text, kind, data in _documents(repo):
+            name = str(data.get("name") or data.get("module"))
+            if (kind == "modulemd" and (name, str(data.get("stream"))) in kept) or (
+                kind == "modulemd-obsoletes" and name in names
+            ):
+                documents.append(text)
+            elif kind == "modulemd-defaults" and name in names and name not in enabled:
+                documents.append(text)
+        here = {stream.name for stream in index.streams if stream.repo == repo.id}
+        documents += [_defaults_document(index, name, enabled[name]) for name in sorted(enabled.keys() & names & here)]
+        if documents:
+            subsets[repo.id] = b"".join(documents)
+    return subsets
+
+
+def _streams_kept(index: ModuleIndex, chosen: Collection[NEVRA]) -> set[tuple[str, str]]:
+    waiting = [stream for stream in index.streams if not stream.artifacts.isdisjoint(chosen)]
+    kept: set[tuple[str, str]] = set()
+    while waiting:
+        stream = waiting.pop()
+        if (stream.name, stream.stream) in kept:
+            continue
+        kept.add((stream.name, stream.stream))
+        for module, accepted in stream.requires:
+            waiting += [other for other in index.streams if other.name == module and _accepts(accepted, other.stream)]
+    return kept
+
+
+def _accepts(accepted: tuple[str, ...], stream: str) -> bool:
+    wanted = [one for one in accepted if not one.startswith("-")]
+    return stream in wanted if wanted else f"-{stream}" not in accepted
+
+
+def _defaults_document(index: ModuleIndex, module: str, stream: str) -> bytes:
+    defaults = index.defaults.get(module)
+    data: dict[str, object] = {"module": module, "stream": stream}
+    if defaults and defaults.profiles:
+        data["profiles"] = {name: list(profiles) for name, profiles in defaults.profiles.items()}
+    document = {"document": "modulemd-defaults", "version": 1, "data": data}
+    return yaml.safe_dump(document, explicit_start=True, explicit_end=True, sort_keys=False).encode()
+
+
+def _documents(repo: RepoMetadata) -> Iterator[tuple[bytes, str, dict[str, Any]]]:
+    """Each document of a repository's modules.yaml: its text, its kind, and its data with every scalar as text."""
+    if repo.modules is None:
+        return
+    with opened(repo, repo.modules) as lines:
+        for text in _split(lines):
+            try:
+                document = yaml.load(text, Loader=_Loader)
+            except yaml.YAMLError as error:
+                raise _damaged(repo, str(error)) from error
+            if document is None:
+                continue
+            if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
+                raise _damaged(repo, "a document has no data")
+            yield text, str(document.get("document")), document["data"]
+
+
+def _split(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The YAML documents of a stream. `---` begins a document even inside a block scalar (YAML 1.2, 9.1.2)."""
+    text: list[bytes] = []
+    for line in lines:
+        if line.startswith(b"---") and text:
+            yield b"".join(text)
+            text = []
+        text.append(line)
+    yield b"".join(text)
+
+
+def _damaged(repo: RepoMetadata, why: str) -> ResolveError:
+    return ResolveError(
+        f"repository {repo.id}: its modules metadata is damaged: {why}", hint="tell whoever runs the repository"
+    )
+
+
+def _stream(repo: RepoMetadata, data: dict[str, Any]) -> Stream:
+    try:
+        return Stream(
+            repo=repo.id,
+            name=data["name"],
+            stream=data["stream"],
+            version=int(data["version"]),
+            context=data.get("context", ""),
+            static_context=data.get("static_context") == "true",
+            arch=data.get("arch", "noarch"),
+            requires=tuple(_requires(data.get("dependencies") or ())),
+            artifacts=frozenset(_artifacts((data.get("artifacts") or {}).get("rpms") or ())),
+            demodularized=frozenset((data.get("demodularized") or {}).get("rpms") or ()),
+            profiles={
+                name: tuple((profile or {}).get("rpms") or ())
+                for name, profile in (data.get("profiles") or {}).items()
+            },
+        )
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise _damaged(repo, f"module {data.get('name')}:{data.get('stream')}: {error!r}") from error
+
+
+def _requires(dependencies: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Version 2 has a list of dependencies with lists of streams, version 1 one dependency with one stream each."""
+    for dependency in [dependencies] if isinstance(dependencies, dict) else dependencies:
+        for module, streams in (dependency.get("requires") or {}).items():
+            yield module, (streams,) if isinstance(streams, str) else tuple(streams)
+
+
+def _artifacts(rpms: Iterable[str]) -> Iterator[NEVRA]:
+    for rpm in rpms:
+        try:
+            yield NEVRA.parse(rpm)
+        except ValueError:
+            continue  # libdnf passes over what is no NEVRA, too
+
+
+def _merge(defaults: dict[str, Defaults], data: dict[str, Any]) -> None:
+    """Add a repository's defaults: the newer document wins; equally new ones that differ in stream leave none."""
+    module = data["module"]
+    profiles = {stream: tuple(names) for stream, names in (data.get("profiles") or {}).items()}
+    new = Defaults(data.get("stream") or None, profiles, int(data.get("modified") or 0))
+    old = defaults.get(module, new)
+    if old.modified == new.modified:
+        stream = new.stream if old.stream == new.stream else None
+        new = Defaults(stream, {**old.profiles, **new.profiles}, new.modified)
+    defaults[module] = max(old, new, key=lambda one: one.modified) if old.modified != new.modified else new
+
+
+def _add_streams(pool: Any, index: ModuleIndex, platforms: Iterable[str]) -> list[str]:
+    """Make each stream, and each platform, a package of `pool`, as libdnf does; the names of the streams' packages.
+
+    All builds of a stream with the same context have one name: the newest is chosen, all of them become active.
+    """
+    platform = pool.add_repo("@System")
+    pool.installed = platform
+    for stream in platforms:
+        _add_module(pool, platform, "platform", stream, f"platform:{stream}", "0", "noarch")
+    repo = pool.add_repo("modules")
+    static = {(s.name, s.stream, _signature(s)): s.context for s in index.streams if s.static_context}
+    names = []
+    for one in index.streams:
+        signature = _signature(one)
+        context = static.get((one.name, one.stream, signature), signature or "NoRequires")
+        names.append(f"{one.name_stream}:{one.context if one.static_context else context}")
+        solvable = _add_module(pool, repo, one.name, one.stream, names[-1], str(one.version), one.arch)
+        for module, streams in one.requires:
+            for stream in streams:
+                if stream.startswith("-"):
+                    solvable.add_conflicts(pool.Dep(f"module({module}:{stream[1:]})"))
+            accepted = [f"module({module}:{stream})" for stream in streams if not stream.startswith("-")]
+            if len(accepted) > 1:
+                solvable.add_requires(pool.parserpmrichdep(f"({' or '.join(accepted)})"))
+            else:
+                solvable.add_requires(pool.Dep(accepted[0] if accepted else f"module({module})"))
+    pool.createwhatprovides()
+    return names
+
+
+def _add_module(pool: Any, repo: Any, name: str, stream: str, package: str, version: str, arch: str) -> Any:
+    solvable = repo.add_solvable()
+    solvable.name, solvable.evr, solvable.arch = package, version, arch
+    solvable.add_provides(pool.Dep(f"module({name})"))
+    solvable.add_conflicts(pool.Dep(f"module({name})"))
+    solvable.add_provides(pool.Dep(f"module({name}:{stream})"))
+    return solvable
+
+
+def _signature(stream: Stream) -> str:
+    """What a stream requires but for the platform: what libdnf tells contexts apart by where they are not static."""
+    required = (
+        f"{module}:[{','.join(sorted(streams))}]" if streams else module
+        for module, streams in stream.requires
+        if module != "platform"
+    )
+    return ";".join(sorted(required))
+
+
+def _module_jobs(
+    pool: Any, wanted: Iterable[Stream], enabled: Mapping[str, str], *, weak_defaults: bool, best: bool
+) -> list[Any]:
+    jobs = []
+    for stream in {one.name_stream: one for one in wanted}.values():
+        how = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES
+        how |= solv.Job.SOLVER_FORCEBEST if best else 0
+        how |= solv.Job.SOLVER_WEAK if weak_defaults and stream.name not in enabled else 0
+        jobs.append(pool.Job(how, pool.Dep(f"module({stream.name_stream})").id))
+    return jobs

@@ -1,0 +1,70 @@
+"""The newest packages of a repository, as `dnf reposync --newest-only` chooses them.
+
+Source: RepoSyncCommand._get_latest in dnf-plugins-core. Of packages outside modules, the highest version of each name
+and architecture. Of each module stream, all of its newest build, and of older builds those that hold a package newer
+than the newest build's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import solv  # type: ignore[import-untyped]
+
+from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata
+from bundler.kinds.rpms.modules import Stream, read_modules
+from bundler.kinds.rpms.repodata import Package
+
+
+def newest(metadata: RepoMetadata, packages: Sequence[Package]) -> tuple[Package, ...]:
+    """Those of `packages`, all that `metadata` lists, which `--newest-only` takes, in the same order."""
+    streams = read_modules([metadata]).streams
+    modular = frozenset().union(*(stream.artifacts for stream in streams))
+    nevras = {package.nevra for package in packages}
+    kept = set(_latest(nevras - modular))
+    for builds in _by_stream(streams).values():
+        kept |= _of_stream(builds, nevras)
+    return tuple(package for package in packages if package.nevra in kept)
+
+
+def _of_stream(builds: Sequence[Stream], nevras: set[NEVRA]) -> frozenset[NEVRA]:
+    versions = {max(build.version for build in builds)}
+    present = nevras.intersection(*[frozenset().union(*(build.artifacts for build in builds))])
+    for nevra in _latest(present):
+        versions.add(max(build.version for build in builds if nevra in build.artifacts))
+    return frozenset().union(*(build.artifacts for build in builds if build.version in versions))
+
+
+def _by_stream(streams: Iterable[Stream]) -> dict[str, list[Stream]]:
+    found: dict[str, list[Stream]] = {}
+    for stream in streams:
+        found.setdefault(stream.name_stream, []).append(stream)
+    return found
+
+
+def _latest(nevras: Iterable[NEVRA]) -> Iterable[NEVRA]:
+    """The highest of each name and architecture."""
+    order = _rpm_order()
+    highest: dict[tuple[str, str], NEVRA] = {}
+    for nevra in nevras:
+        place = (nevra.name, nevra.arch)
+        if place not in highest or order(nevra) > order(highest[place]):
+            highest[place] = nevra
+    return highest.values()
+
+
+def _rpm_order() -> Callable[[NEVRA], Any]:
+    """A sort key: rpm's order of versions, as libsolv has it (it compares those of its own objects only)."""
+    pool = solv.Pool()
+    pool.setdisttype(solv.Pool.DISTTYPE_RPM)
+    repo = pool.add_repo("versions")
+
+    @functools.cache
+    def key(evr: str) -> Any:
+        solvable = repo.add_solvable()
+        solvable.evr = evr
+        return functools.cmp_to_key(lambda one, another: one.evrcmp(another))(solvable)
+
+    return lambda nevra: key(nevra.evr)

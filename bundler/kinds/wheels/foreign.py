@@ -1,0 +1,84 @@
+"""Runs pip, or a program built on it, as if by another Python: `python foreign.py ENVIRONMENT.json MODULE ARGUMENT…`.
+
+pip reads markers, wheel tags and Requires-Python off the interpreter it runs under; its `--python-version` leaves markers
+out (https://github.com/pypa/pip/issues/11664), and pip-tools hands none of it to its finder. Here these three answers
+come from a file, for this process alone: the build environments of source distributions are pip's own child processes
+and stay true to the interpreter that runs them. Nothing of bundler is imported: the file is run by its path.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pip._internal.distributions.sdist import SourceDistribution
+from pip._internal.models.link import Link
+from pip._internal.models.target_python import TargetPython
+from pip._internal.resolution.resolvelib.candidates import RequiresPythonCandidate
+from pip._vendor.packaging import markers
+from pip._vendor.packaging.tags import Tag
+
+
+def pose_as(environment: dict[str, Any]) -> None:
+    """Make pip see `environment`: {"version": [3, 12, 0], "markers": {name: value}, "tags": ["cp312-cp312-…", …]}."""
+    version = tuple(environment["version"])
+    tags = [Tag(*tag.split("-")) for tag in environment["tags"]]
+
+    target_of: Callable[..., None] = TargetPython.__init__
+    require_python: Callable[..., None] = RequiresPythonCandidate.__init__
+
+    def be_target(self: TargetPython, *_: object, **__: object) -> None:
+        target_of(self, py_version_info=version)
+        self._valid_tags = tags
+
+    TargetPython.__init__ = be_target  # type: ignore[method-assign]
+    RequiresPythonCandidate.__init__ = lambda self, _: require_python(self, version)  # type: ignore[method-assign]
+    markers.default_environment = lambda: dict(environment["markers"])  # type: ignore[assignment,return-value]
+
+
+def build_nothing() -> None:
+    """Read the metadata of a source distribution off its PKG-INFO, so that no code of it runs.
+
+    That is less than its build would say (old ones leave out their requirements), and enough to name it.
+    """
+
+    def read(self: SourceDistribution, *_: object, **__: object) -> None:
+        source = Path(self.req.unpacked_source_directory)
+        folder = source / f"{self.req.name}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_bytes((source / "PKG-INFO").read_bytes())
+        self.req.metadata_directory = str(folder)
+
+    SourceDistribution.prepare_distribution_metadata = read  # type: ignore[method-assign]
+
+
+def trust_index_for_hashes() -> None:
+    """Let pip-tools take hashes from the pages that pip reads, so that it neither needs pypi.org nor downloads every file.
+
+    A file whose page states no sha256 is still downloaded and hashed.
+    """
+    from piptools.repositories.pypi import PyPIRepository
+
+    downloaded: Callable[[PyPIRepository, Link], str] = PyPIRepository._get_file_hash
+
+    def stated(self: PyPIRepository, link: Link) -> str:
+        return f"sha256:{link.hash}" if link.hash_name == "sha256" else downloaded(self, link)
+
+    PyPIRepository._get_file_hash = stated  # type: ignore[method-assign]
+    PyPIRepository._get_hashes_from_pypi = lambda _self, _ireq: {}  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    _, file, module, *arguments = sys.argv
+    environment = json.loads(Path(file).read_text(encoding="utf-8"))
+    pose_as(environment)
+    if not environment["builds"]:
+        build_nothing()
+    if module == "piptools":
+        trust_index_for_hashes()
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,0 +1,256 @@
+"""pip and pip-tools as child processes, cut off from this machine's own pip configuration."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundler.errors import BundlerError, FetchError, ResolveError
+from bundler.kinds.wheels.environment import Environment
+from bundler.kinds.wheels.requirements import Inputs
+from bundler.kinds.wheels.source import Index
+from bundler.model.config import Config
+
+log = logging.getLogger(__name__)
+
+_DRIVER = Path(__file__).with_name("foreign.py")
+# 2020-02-02, as hatchling has it: a date that zip can hold (from 1980 on), the same for everyone.
+_SOURCE_DATE_EPOCH = "1580601600"
+_SYSTEM_CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ", re.MULTILINE)
+_NOT_FETCHED = re.compile(r"Could not fetch URL (\S+): (.*) - skipping")
+_NOT_FOUND = re.compile(r"\b404\b")
+_NETWORK = re.compile(
+    r"NetworkConnectionError|ConnectionError|ConnectionFailedError|ConnectionTimeoutError|ReadTimeout|Max retries|"
+    r"IncompleteRead|ProtocolError|SSLError|SSLVerification|ProxyError|ProxyConnection|HTTP error (4[02]\d|5\d\d)|"
+    r"\b(401|403|407|429|5\d\d) (Client|Server) Error"
+)
+_VERSIONS = re.compile(r"\(from versions: (.*?)\)")
+_CONFLICT = re.compile(r"The conflict is caused by:\n((?:[ \t]+\S.*\n)+)")
+_OTHER_PYTHON = re.compile(r"ERROR: Ignored the following versions that require a different python version: (.*)")
+_ERROR = re.compile(r"^\s*(?:ERROR|error): (?!Ignored the following|No matching distribution)(.*)$", re.MULTILINE)
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One line of a pip-tools lock: a requirement with exact version (or URL), and the sha256 of each file it may be."""
+
+    requirement: str
+    sha256: frozenset[str]
+
+
+class Pip:
+    """Runs pip in `scratch` against one index. Nothing of the machine's pip configuration but its CA file and timeout counts.
+
+    Credentials reach pip through a netrc file that only this user can read: neither an argument nor a lock holds them.
+    """
+
+    def __init__(self, index: Index, config: Config, scratch: Path) -> None:
+        self._scratch = Path(tempfile.mkdtemp(prefix="wheels-", dir=scratch))
+        self._environ = _environ(index, config, self._scratch)
+
+    def lock(self, environment: Environment, inputs: Inputs, *, only_wheels: bool, builds: bool = True) -> list[Pin]:
+        """What pip-tools resolves `inputs` to for `environment`.
+
+        `builds` off reads metadata of source distributions without running them. Raises ResolveError, FetchError.
+        """
+        folder = self._folder()
+        (folder / "requirements.in").write_text(_lines(inputs.requirements), encoding="utf-8")
+        (folder / "constraints.txt").write_text(_lines(inputs.constraints), encoding="utf-8")
+        arguments = ["compile", "--quiet", "--no-config", "--no-header", "--no-annotate", "--generate-hashes"]
+        arguments += ["--allow-unsafe", "--strip-extras", "--no-emit-index-url", "--no-emit-trusted-host"]
+        arguments += ["--no-emit-options", "--cache-dir", str(self._scratch / "pip-tools")]
+        arguments += ["--constraint", "constraints.txt", "--output-file", "lock.txt"]
+        if only_wheels:
+            arguments += ["--pip-args", "--only-binary :all:"]
+        self._run_as(environment, "piptools", [*arguments, "requirements.in"], folder, builds=builds)
+        return pins_of((folder / "lock.txt").read_text(encoding="utf-8"))
+
+    def report(self, environment: Environment, pins: Sequence[Pin], *, only_wheels: bool) -> list[dict[str, Any]]:
+        """pip's installation report for `pins`: an entry per package, with the exact file it would install.
+
+        The format: https://pip.pypa.io/en/stable/reference/installation-report/. Raises ResolveError, FetchError.
+        """
+        folder = self._folder()
+        # Without the hashes: with them pip downloads every file whole, where the index's metadata would do.
+        (folder / "pins.txt").write_text(_lines(pin.requirement for pin in pins), encoding="utf-8")
+        arguments = ["install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--report", "report.json"]
+        if only_wheels:
+            arguments += ["--only-binary", ":all:"]
+        self._run_as(environment, "pip", [*arguments, "-r", "pins.txt"], folder)
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return list(report["install"])
+
+    def wheel(self, sdist: Path, python: str) -> Path:
+        """The wheel that `sdist` builds under the interpreter `python`. Raises ResolveError, FetchError."""
+        folder = self._folder()
+        # Under pip's --python it is that interpreter, and not this one, that runs pip and the build.
+        command = [sys.executable, "-P", "-m", "pip", "--python", python, "wheel", "--quiet", "--no-deps"]
+        self._run([*command, "--no-cache-dir", "--wheel-dir", "built", str(sdist)], folder, f"build {sdist.name}")
+        return next((folder / "built").glob("*.whl"))
+
+    def _run_as(
+        self, environment: Environment, module: str, arguments: list[str], folder: Path, *, builds: bool = True
+    ) -> None:
+        facts = {
+            "version": [int(part) for part in environment.full_version.split(".")],
+            "markers": environment.markers(),
+            "tags": [str(tag) for tag in environment.tags()],
+            "builds": builds,
+        }
+        (folder / "environment.json").write_text(json.dumps(facts), encoding="utf-8")
+        command = [sys.executable, "-P", str(_DRIVER), "environment.json", module, *arguments]
+        self._run(command, folder, f"resolve for Python {environment}")
+
+    def _run(self, command: list[str], folder: Path, task: str) -> None:
+        # The log has what pip's output lacks: which pages of the index did not come, and why a resolution failed.
+        log_file = folder / "pip.log"
+        environ = self._environ | {"PIP_LOG": str(log_file)}
+        log.debug("running %s", command)
+        done = subprocess.run(
+            command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        )
+        logged = _STAMP.sub("", log_file.read_text(encoding="utf-8", errors="replace")) if log_file.exists() else ""
+        # pip takes a page that did not come for a project that has no files, and may settle for another version: that
+        # would be a different lock, not an error, so success alone says nothing.
+        if (missed := _missed_page(logged)) is not None:
+            raise missed
+        if done.returncode != 0:
+            raise explain(task, logged, done.stderr)
+
+    def _folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._scratch))
+
+
+def pins_of(lock: str) -> list[Pin]:
+    """The pins of a requirements file that pip-tools wrote with `--generate-hashes`.
+
+    Raises ResolveError for a line without a hash.
+    """
+    pins = []
+    for line in lock.replace("\\\n", " ").splitlines():
+        requirement, *hashes = line.split(" --hash=")
+        if not requirement.strip() or requirement.startswith(("#", "-")):
+            continue
+        if not hashes:
+            raise ResolveError(
+                f"wheels: {requirement.strip()} has no digest that could be verified",
+                hint="name a released version, or the URL of a wheel",
+            )
+        digests = frozenset(text.strip().removeprefix("sha256:") for text in hashes)
+        pins.append(Pin(requirement.strip(), digests))
+    return pins
+
+
+def explain(task: str, logged: str, stderr: str) -> BundlerError:
+    """Why pip failed, shortened: a FetchError where the network was at fault, else a ResolveError."""
+    last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
+    if _NETWORK.search(last):
+        return FetchError(f"wheels: cannot {task}: {_plain(last)}", hint="run it again once the index answers")
+    reasons = []
+    for error in _ERROR.findall(logged):
+        reason = _VERSIONS.sub(_newest_only, error).strip()
+        if reason not in reasons:
+            reasons.append(reason)
+    if (other := _OTHER_PYTHON.search(logged)) is not None:
+        reasons.append(f"versions for another Python: {_few(other[1].split('; '))}")
+    if (conflict := _CONFLICT.search(logged)) is not None:
+        reasons += [line.strip() for line in conflict[1].splitlines()]
+    return ResolveError(
+        f"wheels: cannot {task}: " + ("; ".join(reasons[-6:]) or _plain(last)),
+        hint="loosen or drop the requirement it names, or ask for another Python",
+    )
+
+
+def _missed_page(logged: str) -> FetchError | None:
+    for url, reason in _NOT_FETCHED.findall(logged):
+        if not _NOT_FOUND.search(reason):
+            return FetchError(
+                f"wheels: {url}: {reason}", hint="run it again once the index answers; it may need credentials or a CA file"
+            )
+    return None
+
+
+def _newest_only(versions: re.Match[str]) -> str:
+    return f"(it has {_few(list(reversed(versions[1].split(', '))))})"
+
+
+def _few(things: list[str]) -> str:
+    return ", ".join(things[:_SHOWN]) + (f" … {len(things)} in all" if len(things) > _SHOWN else "")
+
+
+def _plain(line: str) -> str:
+    """The last line of a traceback without the exception's name."""
+    return re.sub(r"^[\w.]+(Error|Exception|NotFound|Candidate|Failed|Impossible): ", "", line)
+
+
+def _lines(lines: Any) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _environ(index: Index, config: Config, scratch: Path) -> dict[str, str]:
+    """The variables of a child process; where pip is concerned, nothing but what is set here."""
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "VIRTUAL_ENV"))
+    }
+    for folder in ("temp", "cache"):
+        (scratch / folder).mkdir()
+    environ |= {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": index.url,
+        "PIP_NO_INPUT": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_CACHE_DIR": str(scratch / "cache"),
+        "PIP_RETRIES": str(config.retries.attempts - 1),
+        "PIP_DEFAULT_TIMEOUT": str(config.retries.timeout),
+        "TMPDIR": str(scratch / "temp"),
+        "SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH,
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    if index.url.startswith("http://"):
+        environ["PIP_TRUSTED_HOST"] = index.netloc
+    if index.credentials is not None:
+        environ["NETRC"] = str(_netrc(index, scratch))
+    if (certificates := _certificates(config.ca_files, os.environ, scratch)) is not None:
+        environ["PIP_CERT"] = environ["REQUESTS_CA_BUNDLE"] = environ["SSL_CERT_FILE"] = certificates
+    for scheme, proxy in config.proxies.items():
+        if "://" not in scheme:
+            environ[f"{scheme}_proxy"] = environ[f"{scheme.upper()}_PROXY"] = proxy
+    return environ
+
+
+def _netrc(index: Index, scratch: Path) -> Path:
+    assert index.credentials is not None
+    user, password = index.credentials
+    path = scratch / "netrc"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR), "w") as file:
+        file.write(f"machine {index.host}\nlogin {user}\npassword {password}\n")
+    return path
+
+
+def _certificates(extra: Sequence[str], environ: Mapping[str, str], scratch: Path) -> str | None:
+    """A file of the CAs to trust: this machine's and the config's. None leaves it to pip."""
+    machine = next((environ[name] for name in _SYSTEM_CERTIFICATES if environ.get(name)), None)
+    if not extra:
+        return machine
+    if machine is None:
+        import certifi
+
+        machine = certifi.where()
+    path = scratch / "ca.pem"
+    path.write_bytes(b"\n".join(Path(file).read_bytes() for file in (machine, *extra)))
+    return str(path)

@@ -1,0 +1,96 @@
+"""What to lock, as pip reads it: the entries of a profile and the requirements files they name, gathered into two files."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from urllib.parse import urljoin
+
+from bundler.errors import ProfileError
+from bundler.kinds.wheels.spec import check_requirement, names_file
+
+LIMIT = 4 << 20  # bytes of one requirements file
+_COMMENT = re.compile(r"(^|\s+)#.*$")
+_INCLUDE = re.compile(r"^(?P<option>-r|--requirement|-c|--constraint)(\s+|=|(?<=^-[rc]))(?P<location>\S+)$")
+_PASSED_ON = ("--pre", "--prefer-binary", "--only-binary", "--no-binary")
+_WITHOUT_MEANING = ("--require-hashes",)  # every hash is checked, whatever a file says
+_LINE_OPTION = re.compile(r"\s+--\w")
+
+
+@dataclass(slots=True)
+class Inputs:
+    """Lines for pip, each a requirement (or an option it takes in a requirements file)."""
+
+    requirements: list[str] = field(default_factory=list)
+    constraints: list[str] = field(default_factory=list)
+
+
+def gather(requirements: Iterable[str], constraints: Iterable[str], read: Callable[[str], bytes]) -> Inputs:
+    """Every line of `requirements` and `constraints`, with the files they name, and the files those name, read by `read`.
+
+    Raises ProfileError for a line that cannot be locked, naming the file and the line; whatever `read` raises.
+    """
+    inputs = Inputs()
+    for entries, lines in ((requirements, inputs.requirements), (constraints, inputs.constraints)):
+        for entry in entries:
+            if names_file(entry):
+                _file(entry, lines, inputs, read, set())
+            else:
+                lines.append(entry)
+    return inputs
+
+
+def _file(location: str, lines: list[str], inputs: Inputs, read: Callable[[str], bytes], above: set[str]) -> None:
+    if location in above:
+        raise ProfileError(f"wheels: {location} includes itself", hint="take the line that leads back to it out")
+    try:
+        text = read(location).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ProfileError(f"wheels: {location} is not UTF-8 text", hint="name a requirements file") from None
+    for number, line in _logical_lines(text):
+        if (include := _INCLUDE.match(line)) is not None:
+            taken = inputs.constraints if include["option"] in ("-c", "--constraint") else lines
+            _file(_beside(location, include["location"]), taken, inputs, read, above | {location})
+        elif line.startswith(_PASSED_ON):
+            lines.append(line)
+        elif not line.startswith(_WITHOUT_MEANING):
+            _check(line, f"{location}:{number}")
+            lines.append(line)
+
+
+def _check(line: str, place: str) -> None:
+    if line.startswith("-") and not line.startswith(("-e", "--editable")):
+        option = line.split("=")[0].split()[0]
+        raise ProfileError(
+            f"{place}: {option} is not taken from a requirements file",
+            hint="say where packages come from by `wheels.index_url` in the profile",
+        )
+    try:
+        check_requirement(_LINE_OPTION.split(line)[0])
+    except ValueError as error:
+        raise ProfileError(f"{place}: {error}", hint="mend that line, or take it out") from None
+
+
+def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
+    """The lines that say something, joined where a backslash ends them, each with the number it begins at."""
+    begun, first = "", 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        first = first if begun else number
+        if line.endswith("\\") and not line.lstrip().startswith("#"):
+            begun += line[:-1]
+            continue
+        whole = _COMMENT.sub("", begun + line).strip()
+        begun = ""
+        if whole:
+            yield first, whole
+    if begun.strip():
+        yield first, begun.strip()
+
+
+def _beside(location: str, other: str) -> str:
+    """`other` as the file at `location` means it."""
+    if location.startswith(("http://", "https://")) or other.startswith(("http://", "https://")):
+        return urljoin(location, other)
+    return posixpath.join(posixpath.dirname(location), other)

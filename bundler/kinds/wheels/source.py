@@ -1,0 +1,97 @@
+"""The index that wheels are resolved from: which one, and what its URLs are called in a lock."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from bundler.errors import ConfigError
+from bundler.model.config import Config
+
+PYPI = "https://pypi.org/simple"
+_SETTING = re.compile(r"^(:env:|install|global)\.index-url='(.*)'$", re.MULTILINE)
+_PRECEDENCE = (":env:", "install", "global")
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A PEP 503 index. `url` is where it is really asked, without credentials; those are (user, password)."""
+
+    url: str
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def host(self) -> str:
+        """The host's name alone."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def netloc(self) -> str:
+        """host[:port]."""
+        return urlsplit(self.url).netloc
+
+
+def choose_index(wanted: str | None, config: Config, mirrored: Callable[[str], str]) -> Index:
+    """The profile's index, else the one that this machine's pip is configured for, else PyPI; by way of the mirror map.
+
+    Raises ConfigError when a password file cannot be read.
+    """
+    url = wanted or PYPI
+    mirror = mirrored(url)
+    if wanted is None and mirror == PYPI:
+        mirror = configured_index() or PYPI
+    parts = urlsplit(mirror)
+    clean = without_credentials(mirror)
+    if parts.username:
+        return Index(clean, (unquote(parts.username), unquote(parts.password or "")))
+    return Index(clean, _credentials(config, parts.netloc, parts.hostname or ""))
+
+
+def configured_index() -> str | None:
+    """The index URL in pip's configuration on this machine, its environment variables included."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    settings = dict(_SETTING.findall(done.stdout))
+    return next((settings[scope] for scope in _PRECEDENCE if scope in settings), None)
+
+
+def original(url: str, config: Config, mirrored: Callable[[str], str]) -> str:
+    """`url`, found on a mirror, by the name that the mirror map has it under; as it is where the map knows nothing of it."""
+    clean = without_credentials(url)
+    by_length = sorted(config.mirrors.items(), key=lambda entry: -len(entry[1]))
+    for head, mirror in by_length:
+        if "://" in head and clean.startswith(mirror.rstrip("/") + "/"):
+            candidate = head.rstrip("/") + clean[len(mirror.rstrip("/")) :]
+            if mirrored(candidate) == clean:
+                return candidate
+    return clean
+
+
+def without_credentials(url: str) -> str:
+    """`url` with no user and password, and no fragment."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+
+
+def _credentials(config: Config, *hosts: str) -> tuple[str, str] | None:
+    known: Mapping[str, object] = config.credentials
+    host = next((host for host in hosts if host in known), None)
+    if host is None:
+        return None
+    entry = config.credentials[host]
+    file = entry.password_file or entry.token_file
+    if file is None:
+        return None
+    try:
+        secret = Path(file).read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError):
+        raise ConfigError(
+            f"credentials for {host}: cannot read a password from {file}", hint="put it into the file's first line"
+        ) from None
+    # An index's token is the password of this user (https://pypi.org/help/#apitoken).
+    return (entry.username or "__token__", secret)

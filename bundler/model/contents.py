@@ -1,0 +1,151 @@
+"""What a lock and a manifest have in common: items and objects, as JSON.
+
+An object is written once, under `objects`; items name their objects by path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError
+
+from bundler.errors import BundleError
+from bundler.model.items import Item, Object, parse_source, source_text
+from bundler.model.target import StrictModel
+
+# A release's name and version become file names, URL segments and a devpi index: nothing in them needs quoting.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=64)]
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+_PATH_LIMIT = 1024
+
+
+def check_path(path: str) -> str:
+    """`path` if it may stand in a bundle: relative POSIX, printable ASCII, no `\\\\`, no empty, `.` or `..` segment.
+
+    Raises ValueError otherwise.
+    """
+    printable = path.isascii() and path.isprintable() and "\\" not in path
+    if not printable or len(path) > _PATH_LIMIT or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError(f"{path[:80]!r} cannot be a path in a bundle")
+    return path
+
+
+ObjectPath = Annotated[str, AfterValidator(check_path)]
+SourceText = Annotated[str, AfterValidator(lambda text: source_text(parse_source(text)))]
+
+
+class ObjectRecord(StrictModel):
+    """One entry of `objects`."""
+
+    path: ObjectPath
+    size: int = Field(ge=0, lt=1 << 50)
+    sha256: Sha256
+    source: SourceText
+    mode: int = Field(default=0o644, ge=0, le=0o777)
+
+
+class ItemRecord(StrictModel):
+    """One entry of `items`; `objects` are paths."""
+
+    kind: Name
+    name: str = Field(min_length=1, max_length=512)
+    version: str = Field(max_length=512)
+    objects: list[str]
+    attributes: dict[str, JsonValue] = Field(default={})
+    purl: str | None = None
+    licence: str | None = None
+
+
+class ContentsRecord(StrictModel):
+    """The part of a document that says what there is."""
+
+    name: Name
+    version: Version
+    objects: list[ObjectRecord]
+    items: list[ItemRecord]
+
+
+Record = TypeVar("Record", bound=ContentsRecord)
+
+
+def to_json(head: dict[str, Any], items: Sequence[Item], objects: Iterable[Object]) -> bytes:
+    """`head` with `objects` and `items` behind it: the same values give the same bytes."""
+    document = {
+        **head,
+        "objects": [
+            {
+                "path": obj.path,
+                "size": obj.size,
+                "sha256": obj.sha256,
+                "source": source_text(obj.source),
+                **({"mode": obj.mode} if obj.mode != 0o644 else {}),
+            }
+            for obj in objects
+        ],
+        "items": [
+            {
+                "kind": item.kind,
+                "name": item.name,
+                "version": item.version,
+                "objects": [obj.path for obj in item.objects],
+                **({"attributes": dict(item.attributes)} if item.attributes else {}),
+                **({"purl": item.purl} if item.purl else {}),
+                **({"licence": item.licence} if item.licence else {}),
+            }
+            for item in items
+        ],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=True).encode() + b"\n"
+
+
+def parse(record: type[Record], data: bytes, what: str) -> Record:
+    """`data` as the document `record`. Raises BundleError, saying where it is wrong."""
+    try:
+        return record.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BundleError(
+            f"{what}: {place}: {first['msg']}",
+            hint="it was not written by this version of bundler; get it again from where it was made",
+        ) from None
+
+
+def to_items(record: ContentsRecord, what: str) -> tuple[tuple[Item, ...], tuple[Object, ...]]:
+    """The items of `record`, and the objects that no item names. Raises BundleError for a path twice or never."""
+    objects = {
+        entry.path: Object(entry.path, entry.size, entry.sha256, parse_source(entry.source), entry.mode)
+        for entry in record.objects
+    }
+    if len(objects) != len(record.objects):
+        raise BundleError(f"{what}: a path stands in `objects` twice", hint="get it again from where it was made")
+    items = []
+    for entry in record.items:
+        missing = next((path for path in entry.objects if path not in objects), None)
+        if missing is not None:
+            raise BundleError(
+                f"{what}: item {entry.name} names {missing!r}, which is not in `objects`",
+                hint="get it again from where it was made",
+            )
+        parts = tuple(objects[path] for path in entry.objects)
+        items.append(Item(entry.kind, entry.name, entry.version, parts, entry.attributes, entry.purl, entry.licence))
+    named = {obj.path for item in items for obj in item.objects}
+    return tuple(items), tuple(obj for path, obj in objects.items() if path not in named)
+
+
+def not_canonical(what: str) -> BundleError:
+    """The error for a document that says the same as ours in other bytes."""
+    return BundleError(f"{what}: not in canonical form", hint="get it again from where it was made")
+
+
+def sorted_items(items: Iterable[Item]) -> tuple[Item, ...]:
+    """`items` in the one order that documents keep: by kind, name, version and first object."""
+    return tuple(
+        sorted(
+            items, key=lambda item: (item.kind, item.name, item.version, item.objects[0].path if item.objects else "")
+        )
+    )

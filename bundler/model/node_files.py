@@ -1,0 +1,46 @@
+"""Config files for the machines that use a site, and what it takes to put them in place and prove them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFile:
+    """One file for nodes.
+
+    `path` is relative to the release's `nodes/` folder (`yum.repos.d/demo.repo`); `destination` is the absolute path
+    it takes on a node, or None when it is only offered. It is put there where the path `only_where` exists
+    (`/etc/containerd`) and the POSIX shell condition `only_if` holds (`[ "$ID" = rocky ]`: /etc/os-release has been
+    read). `displaces` are globs of files that stand in its way on a node: setup.sh backs them up and moves them aside,
+    revert.sh brings them back.
+    """
+
+    path: str
+    content: str
+    destination: str | None = None
+    mode: int = 0o644
+    only_where: str | None = None
+    only_if: str | None = None
+    displaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCheck:
+    """One proof that a node can use the site: a title for the table, and a POSIX shell command that exits 0 if it can.
+
+    `needs` is the program it runs: where a node does not have it, the check is skipped and the table says so. Values
+    in the command are quoted by shlex.quote.
+    """
+
+    title: str
+    needs: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFiles:
+    """What one kind emits."""
+
+    files: tuple[NodeFile, ...] = ()
+    checks: tuple[NodeCheck, ...] = ()

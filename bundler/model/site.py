@@ -1,0 +1,119 @@
+"""The closed side as plain data: site.yaml, and the addresses that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from bundler.model.target import StrictModel
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)$")]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+
+
+class Ports(StrictModel):
+    """Where nginx, the one front door, listens on the address."""
+
+    web: Port = 80
+    registry: Port = 5000
+    index: Port = 3141
+
+
+class Backends(StrictModel):
+    """Where the registry and devpi listen on 127.0.0.1 behind nginx: they take writes, and only from this host."""
+
+    registry: Port = 15000
+    index: Port = 13141
+
+
+class Credentials(StrictModel):
+    """A user whose password lies in a file, so that it stands in no argument, log or manifest."""
+
+    username: str
+    password_file: str = Field(description="path of a file whose first line is the password")
+
+
+class ExternalWeb(StrictModel):
+    """A web root that something else serves: bundler writes into `directory`, nodes read from `url`."""
+
+    url: Url
+    directory: str
+
+
+class ExternalRegistry(StrictModel):
+    """A registry that bundler pushes to and nodes pull from, in place of its own."""
+
+    url: Url
+    credentials: Credentials | None = None
+
+
+class ExternalIndex(StrictModel):
+    """A PyPI index that bundler uploads to and nodes install from, in place of devpi.
+
+    `upload_url` takes the legacy upload API (https://docs.pypi.org/api/upload/); `simple_url` the simple API (PEP 503).
+    """
+
+    upload_url: Url
+    simple_url: Url
+    credentials: Credentials | None = None
+
+
+class SiteConfig(StrictModel):
+    """site.yaml. All a site needs is its address; the rest has defaults."""
+
+    address: Address = Field(description="the admin host's address or name, as the nodes reach it")
+    root: str = Field(default="/data", description="folder of the whole site: repos, registry, devpi, services")
+    services: Literal["process"] = Field(default="process", description="who runs nginx, the registry and devpi")
+    ports: Ports = Ports()
+    backends: Backends = Backends()
+    web: ExternalWeb | None = None
+    registry: ExternalRegistry | None = None
+    index: ExternalIndex | None = None
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> SiteConfig:
+        used = [self.ports.web, self.ports.registry, self.ports.index, self.backends.registry, self.backends.index]
+        if len(set(used)) != len(used):
+            raise ValueError(f"ports and backends must all differ, got {used}")
+        return self
+
+    @property
+    def web_url(self) -> str:
+        """Root URL of RPMs, files and node files, without a trailing slash."""
+        if self.web:
+            return self.web.url.rstrip("/")
+        return f"http://{self.address}" + ("" if self.ports.web == 80 else f":{self.ports.web}")
+
+    @property
+    def registry_url(self) -> str:
+        """Root URL of the registry as nodes reach it, without a trailing slash."""
+        return self.registry.url.rstrip("/") if self.registry else f"http://{self.address}:{self.ports.registry}"
+
+    @property
+    def registry_host(self) -> str:
+        """`host:port[/prefix]` as it stands at the head of an image's name."""
+        return self.registry_url.split("://", 1)[1]
+
+    @property
+    def simple_url(self) -> str:
+        """The PEP 503 index that nodes install from, with a trailing slash."""
+        if self.index:
+            return self.index.simple_url.rstrip("/") + "/"
+        return f"http://{self.address}:{self.ports.index}/root/prod/+simple/"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A release as its nodes see it: what `emit` is given."""
+
+    site: SiteConfig
+    name: str
+    version: str
+
+    @property
+    def url(self) -> str:
+        """Root URL of the release's tree, without a trailing slash: `<url>/rpms/…`, `<url>/files/…`, …"""
+        return f"{self.site.web_url}/{self.name}"

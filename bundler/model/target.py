@@ -1,0 +1,47 @@
+"""What a node is: its distribution, release and architecture."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+
+# Names of one architecture in rpm, OCI/Go (https://go.dev/doc/install/source#environment) and Python wheel tags.
+OCI_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
+
+
+class StrictModel(BaseModel):
+    """A value written by a person: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Target(StrictModel):
+    """One sort of node, for instance `{distro: rocky, release: "9", arch: x86_64}`; `arch` in rpm's words."""
+
+    distro: Word
+    release: Word
+    arch: Word = Field(default="x86_64", description="the architecture as rpm and `uname -m` name it")
+
+    @property
+    def platform(self) -> str:
+        """The OCI platform, `linux/amd64`."""
+        return f"linux/{OCI_ARCHITECTURES.get(self.arch, self.arch)}"
+
+    def __str__(self) -> str:
+        return f"{self.distro}-{self.release}-{self.arch}"
+
+    def fill_in(self, text: str) -> str:
+        """Replace dnf's variables ($distro, $releasever, $basearch, and their ${…} forms) in `text`."""
+        for name, value in (("distro", self.distro), ("releasever", self.release), ("basearch", self.arch)):
+            text = text.replace(f"${{{name}}}", value).replace(f"${name}", value)
+        return text
+
+    def matches(self, wanted: tuple[str, ...] | None) -> bool:
+        """Whether a `for:` limit takes this target: a distro, a release, an arch, or `distro-release[-arch]`."""
+        if wanted is None:
+            return True
+        names = {self.distro, self.release, self.arch, f"{self.distro}-{self.release}", str(self)}
+        return any(word in names for word in wanted)

@@ -1,0 +1,95 @@
+"""Files and folders below a root that nothing in a path can lead out of."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bundler.errors import SiteError
+from bundler.model.contents import check_path
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def make_folder(path: Path, *, mode: int = 0o755) -> Path:
+    """`path` as a folder, made with its parents where missing; `mode` whatever the umask. Raises SiteError."""
+    try:
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(mode)
+    except OSError as error:
+        raise SiteError(
+            f"{path}: cannot make the folder: {error.strerror}",
+            hint="name a root that this user may write (--root DIR), or run as root",
+        ) from None
+    return path
+
+
+@contextmanager
+def parent_of(root: Path, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
+    """The folder of `path` below `root` as an open descriptor, and the last name in `path`.
+
+    Each step is opened without following symbolic links, so the descriptor lies below `root` whatever anyone planted
+    there. With `make`, missing folders are made. Raises ValueError when `path` is no bundle path (`check_path`), OSError
+    (ENOENT, ENOTDIR, ELOOP …) when a step is missing or no folder.
+    """
+    *folders, name = check_path(path).split("/")
+    at = os.open(root, _FOLDER)
+    try:
+        for folder in folders:
+            below = _step(at, folder, make=make)
+            os.close(at)
+            at = below
+        yield at, name
+    finally:
+        os.close(at)
+
+
+def _step(at: int, folder: str, *, make: bool) -> int:
+    try:
+        return os.open(folder, _FOLDER, dir_fd=at)
+    except FileNotFoundError:
+        if not make:
+            raise
+    try:
+        os.mkdir(folder, dir_fd=at)
+    except FileExistsError:  # another thread was faster
+        return os.open(folder, _FOLDER, dir_fd=at)
+    below = os.open(folder, _FOLDER, dir_fd=at)
+    os.fchmod(below, 0o755)
+    return below
+
+
+def regular(name: str | Path, *, at: int | None = None) -> os.stat_result | None:
+    """The stat of `name` if it is a regular file and no symbolic link, else None."""
+    try:
+        found = os.stat(name, dir_fd=at, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names in `path` to the disk."""
+    at = os.open(path, _FOLDER)
+    try:
+        os.fsync(at)
+    finally:
+        os.close(at)
+
+
+def tidy(root: Path, keep: set[str]) -> None:
+    """Remove every file below `root` whose path is not in `keep`, and the folders that are empty then."""
+    for folder, folders, files in os.walk(root, topdown=False):
+        here = Path(folder)
+        for name in files:
+            if str((here / name).relative_to(root)) not in keep:
+                (here / name).unlink()
+        for name in folders:
+            if (here / name).is_symlink():
+                (here / name).unlink()
+            elif not any((here / name).iterdir()):
+                (here / name).rmdir()

@@ -1,0 +1,59 @@
+"""Releases: what is installed on a site, and which of it is current. The manifests on the web root are the only record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bundler.bundle.manifest import MANIFEST, Manifest
+
+# Below a web root. Both start with a dot: nginx serves no such name, and no release can be called so.
+RELEASES = ".releases"
+STAGING = ".staging"
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One bundle as a site knows it: `id` is the bundle's, the sha256 of its manifest."""
+
+    name: str
+    version: str
+    id: str
+
+    def __post_init__(self) -> None:
+        if not (_WORD.fullmatch(self.name) and _WORD.fullmatch(self.version) and _ID.fullmatch(self.id)):
+            raise ValueError(f"no release: {self.name!r} {self.version!r} {self.id!r}")
+
+    @property
+    def folder(self) -> str:
+        """Its folder's name on the web root."""
+        return f"{self.name}-{self.version}-{self.id[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledRelease(Release):
+    """A release whose tree is complete; `current` when nodes see it at `<web root>/<name>`."""
+
+    current: bool
+    path: Path
+    manifest: Manifest = field(repr=False, compare=False)
+
+
+def installed(web_root: Path) -> Iterator[InstalledRelease]:
+    """Every complete release below `web_root`, sorted by folder. Raises BundleError for a manifest that is none."""
+    folder = web_root / RELEASES
+    trees = sorted(folder.iterdir()) if folder.is_dir() else []
+    for tree in trees:
+        manifest = Manifest.from_bytes((tree / MANIFEST).read_bytes(), str(tree / MANIFEST))
+        current = leads_to(web_root / manifest.name, tree)
+        yield InstalledRelease(manifest.name, manifest.version, manifest.id, current, tree, manifest)
+
+
+def leads_to(link: Path, tree: Path) -> bool:
+    """Whether `link` is the symbolic link that makes `tree` current."""
+    return link.is_symlink() and link.readlink() == Path(RELEASES, tree.name)

@@ -1,0 +1,54 @@
+"""The seam between a site and whoever runs its services.
+
+A site has up to three stores: `web` (the web root), `registry` and `index` (devpi). nginx is the front door of all of them,
+registry and devpi listen on loopback behind it. A store that site.yaml names as external is nobody's to run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from bundler.model.items import Item
+from bundler.site.content import Content
+
+Store = Literal["web", "registry", "index"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service: `pid` when it runs, `address` the URLs it answers on, `log` where it writes what it does."""
+
+    name: str
+    running: bool
+    pid: int | None
+    address: str
+    log: str
+
+
+class ServiceManager(Protocol):
+    """Sets up, starts and stops what a site's stores need. Every method may be called again at any time."""
+
+    def prepare(self, stores: Collection[Store], items: Sequence[Item], content: Content) -> None:
+        """Set up the services of `stores`, before anything was loaded: the registry's program comes from `items`.
+
+        Raises SiteError when a program is missing.
+        """
+        ...
+
+    def start(self) -> None:
+        """Start every service that was set up and does not run, and wait until each answers. Raises SiteError."""
+        ...
+
+    def stop(self) -> None:
+        """Stop every service that runs; nothing happens to their data."""
+        ...
+
+    def status(self) -> tuple[ServiceStatus, ...]:
+        """Every service that was set up, in the order in which they start."""
+        ...
+
+    def remove(self) -> None:
+        """Stop the services and delete their set-up (programs, configs, logs); the stores' data stays."""
+        ...

@@ -1,0 +1,222 @@
+"""One long-running program: started detached, known by a pid file, stopped for certain.
+
+Its folder holds `pid` (the number), `identity` (what tells that process from a later one with the same number, and what
+it was started with) and `log` (its output).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bundler.errors import SiteError
+
+logger = logging.getLogger(__name__)
+
+_LOG_TAIL = 10  # lines
+_PAUSE = 0.05  # seconds between two looks
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """A port a program takes, on `host`, and how site.yaml calls it (`ports.web`)."""
+
+    host: str
+    port: int
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run. `probes` are (host, port, path) that answer with a status below 400 once it is up; `configuration`
+    is all that was written into its config: when that changes it is restarted.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    folder: Path
+    configuration: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    listens: tuple[Listen, ...] = ()
+    probes: tuple[tuple[str, int, str], ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for programs that run the same."""
+        text = repr((self.argv, self.configuration, sorted(self.environment.items())))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Daemon:
+    """The process that runs in `folder`, if there is one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self._pid = folder / "pid"
+        self._identity = folder / "identity"
+
+    def pid(self) -> int | None:
+        """The process id, or None when it does not run; a number that another process has by now is none of ours."""
+        try:
+            pid = int(self._pid.read_text())
+            identity = self._identity.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if identity and identity[0] == _started(pid) else None
+
+    def runs(self, program: Program) -> bool:
+        """Whether it runs, and as `program` says."""
+        return self.pid() is not None and self._identity.read_text().split()[1:] == [program.fingerprint]
+
+    def start(self, program: Program, *, timeout: float) -> None:
+        """Start `program` and wait until it answers. Raises SiteError with the end of its log when it does not."""
+        for listen in program.listens:
+            _require_free(listen, program.name)
+        with self.log.open("ab") as log:
+            log_from = log.tell()
+            pid = _spawn(program, log.fileno())
+        self._identity.write_text(f"{_started(pid)} {program.fingerprint}\n")
+        self._pid.write_text(f"{pid}\n")
+        logger.info("started %s (pid %d)", program.name, pid)
+        try:
+            _wait_for(program, lambda: self.pid() is not None, timeout)
+        except _NotUp as failure:
+            self.stop(timeout=timeout)
+            raise SiteError(
+                f"{program.name} {failure}; its log ends with:\n{_tail(self.log, log_from)}",
+                hint=f"the whole log is {self.log}",
+            ) from None
+
+    def stop(self, *, timeout: float) -> None:
+        """Stop it: SIGTERM, and SIGKILL when it still runs after `timeout` seconds."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            pid = self.pid()
+            if pid is None:
+                break
+            os.kill(pid, number)
+            _until(lambda: self.pid() is None, timeout)
+        self._pid.unlink(missing_ok=True)
+        self._identity.unlink(missing_ok=True)
+
+
+class _NotUp(Exception):
+    pass
+
+
+def _spawn(program: Program, log: int) -> int:
+    """Start `program` in a session of its own, with nothing of ours but the descriptor `log`."""
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(program.folder), **program.environment}
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    try:
+        return os.posix_spawn(
+            program.argv[0],
+            program.argv,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, nothing, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ],
+        )
+    except OSError as error:
+        raise SiteError(
+            f"{program.name}: cannot run {program.argv[0]}: {error.strerror}",
+            hint="see whether the file is there and may be executed (a mount with noexec forbids it)",
+        ) from None
+    finally:
+        os.close(nothing)
+
+
+def _started(pid: int) -> str | None:
+    """When the process started, in clock ticks since a boot, and which boot (proc(5)); None when it does not run."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *numbers = stat.rpartition(")")[2].split()
+    if state in "ZX":
+        _reap(pid)
+        return None
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{numbers[18]}@{boot}"
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # an earlier bundler started it
+        pass
+
+
+def _require_free(listen: Listen, who: str) -> None:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+            probe.listen(1)
+        except PermissionError:
+            raise SiteError(
+                f"{who} may not listen on port {listen.port}",
+                hint=f"run as root, or set {listen.setting} in site.yaml to a port above 1023",
+            ) from None
+        except OSError as error:
+            raise SiteError(
+                f"{who} cannot listen on port {listen.port}: {error.strerror}",
+                hint=f"`ss -ltnp` shows who has it: stop that, or set {listen.setting} in site.yaml to another port",
+            ) from None
+
+
+def _wait_for(program: Program, alive: Callable[[], bool], timeout: float) -> None:
+    waiting = list(program.probes)
+
+    def up() -> bool:
+        if not alive():
+            raise _NotUp("ended as soon as it was started")
+        waiting[:] = [probe for probe in waiting if not _answers(*probe)]
+        return not waiting
+
+    if not _until(up, timeout):
+        host, port, path = waiting[0]
+        raise _NotUp(f"did not answer on http://{host}:{port}{path} within {timeout:.0f} s")
+
+
+def _answers(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 400
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _until(done: Callable[[], bool], timeout: float) -> bool:
+    end = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(_PAUSE)
+    return True
+
+
+def _tail(log: Path, start: int) -> str:
+    with log.open("rb") as file:
+        file.seek(max(start, log.stat().st_size - 8192))
+        lines = file.read().decode(errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-_LOG_TAIL:]) or "  (nothing)"

@@ -1,0 +1,41 @@
+"""devpi-server, the index: on loopback, with everything it writes under the site's root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundler.model.site import SiteConfig
+from bundler.site.folders import make_folder
+from bundler.site.services.daemon import Listen, Program
+from bundler.site.services.programs import find_program
+
+
+def find() -> str:
+    """devpi-server's path. Raises SiteError when it is not installed."""
+    return find_program(
+        "devpi-server",
+        beside_python=True,
+        hint="install it for this Python: pip install 'bundler[site]', or carry it in with the bundle's bootstrap wheels",
+    )
+
+
+def program(config: SiteConfig, folder: Path, data: Path) -> Program:
+    """devpi-server over the server folder `data`, which `bundler.site.index.initialise` has made."""
+    port = config.backends.index
+    temporary = make_folder(data / "tmp")
+    return Program(
+        name="devpi",
+        argv=(
+            find(),
+            *("--serverdir", str(data)),
+            *("--host", "127.0.0.1"),
+            *("--port", str(port)),
+            *("--restrict-modify", "root"),
+            *("--trusted-proxy", "127.0.0.1"),
+            "--offline-mode",
+        ),
+        folder=folder,
+        environment={"TMPDIR": str(temporary)},
+        listens=(Listen("127.0.0.1", port, "backends.index"),),
+        probes=(("127.0.0.1", port, "/+api"),),
+    )

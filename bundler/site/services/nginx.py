@@ -1,0 +1,122 @@
+"""nginx, the one front door: the web root, and the registry and devpi behind it, all of them read-only."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import SiteError
+from bundler.model.site import SiteConfig
+from bundler.site.folders import make_folder
+from bundler.site.services import Store
+from bundler.site.services.daemon import Listen, Program
+from bundler.site.services.programs import find_program
+from bundler.site.templates import render
+
+_USERS = ("nginx", "www-data", "nobody")
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """One `server` block: a `root` to show, or a `location` to pass on to the loopback port `backend`."""
+
+    what: str
+    port: int
+    setting: str
+    probe: str
+    root: str = ""
+    location: str = "/"
+    backend: int = 0
+    outside_url: str = ""
+
+
+def find() -> str:
+    """nginx's path. Raises SiteError when it is not installed."""
+    return find_program("nginx", hint="install nginx: it is in every distribution (dnf install nginx, apt install nginx)")
+
+
+def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection[Store]) -> Program:
+    """nginx in front of `stores`; its config is written into `folder`."""
+    servers = [server for store, server in _servers(config, web_root).items() if store in stores]
+    text = render(
+        "nginx.conf.j2",
+        # An open quote: the template goes on with a path below, and closes it.
+        folder=_quoted(folder)[:-1],
+        user=_user(web_root),
+        hosts=[f"{host}:" if ":" in host else "" for host in _hosts()],
+        servers=servers,
+    )
+    make_folder(folder / "tmp")
+    conf = folder / "nginx.conf"
+    conf.write_text(text)
+    return Program(
+        name="nginx",
+        argv=(find(), "-p", str(folder), "-c", str(conf)),
+        folder=folder,
+        configuration=text,
+        listens=tuple(
+            Listen(host.strip("[]"), server.port, server.setting) for server in servers for host in _hosts()
+        ),
+        probes=tuple(("127.0.0.1", server.port, server.probe) for server in servers),
+    )
+
+
+def _servers(config: SiteConfig, web_root: Path) -> dict[Store, _Server]:
+    ports, backends = config.ports, config.backends
+    return {
+        "web": _Server("The web root", ports.web, "ports.web", "/", root=_quoted(web_root)),
+        "registry": _Server(
+            "The registry", ports.registry, "ports.registry", "/v2/", location="/v2/", backend=backends.registry
+        ),
+        "index": _Server(
+            "The index",
+            ports.index,
+            "ports.index",
+            "/+api",
+            backend=backends.index,
+            outside_url=f"http://{config.address}:{ports.index}",
+        ),
+    }
+
+
+def _quoted(path: Path) -> str:
+    """`path` as nginx reads it. It knows no escape for a `$`, so a path with one cannot be served."""
+    text = str(path)
+    if "$" in text or not text.isprintable():
+        raise SiteError(f"nginx cannot serve from {text!r}", hint="name a root without `$` and control characters")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _hosts() -> tuple[str, ...]:
+    """Every address of this machine: of IPv4, and of IPv6 where it has that."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return ("0.0.0.0",)  # noqa: S104 - nodes come from wherever they are
+    return ("0.0.0.0", "[::]")  # noqa: S104
+
+
+def _user(web_root: Path) -> str:
+    """Whom nginx's workers run as when root starts it: a user without rights, if such a one can read the web root.
+
+    Under a folder closed to others (`--root` somewhere private) they stay root's. Empty when it is not root who starts it.
+    """
+    if os.geteuid() != 0:
+        return ""
+    if all(folder.stat().st_mode & 0o001 for folder in (web_root, *web_root.parents)):
+        for name in _USERS:
+            try:
+                return f"{name} {_group(name)}"
+            except KeyError:
+                continue
+    return "root root"
+
+
+def _group(user: str) -> str:
+    return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name

@@ -1,0 +1,90 @@
+"""The registry (CNCF distribution): on loopback, its blobs under the site's root.
+
+Config: https://distribution.github.io/distribution/about/configuration/, of the keys that 2.8 and 3 share.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from bundler.errors import SiteError
+from bundler.model.items import Item
+from bundler.model.site import SiteConfig
+from bundler.site.content import Content
+from bundler.site.folders import make_folder
+from bundler.site.services.daemon import Listen, Program
+from bundler.site.services.programs import find_program
+from bundler.site.services.registry_image import UnpackedImage
+
+
+def prepare(folder: Path, items: Sequence[Item], content: Content) -> None:
+    """Have a registry program: the one in `items`' registry image, unpacked into `folder`, or one of this machine's.
+
+    Raises SiteError when there is none.
+    """
+    if not UnpackedImage(folder).update(items, content):
+        _command(folder)
+
+
+def program(config: SiteConfig, folder: Path, data: Path) -> Program:
+    """The registry over the folder `data`; its config is written into `folder`."""
+    port = config.backends.registry
+    text = yaml.safe_dump(
+        {
+            "version": 0.1,
+            "log": {"level": "info", "accesslog": {"disabled": True}},
+            "storage": {
+                "filesystem": {"rootdirectory": str(make_folder(data))},
+                "delete": {"enabled": True},
+                "redirect": {"disable": True},
+            },
+            "http": {"addr": f"127.0.0.1:{port}", "secret": _secret(folder)},
+        },
+        sort_keys=False,
+    )
+    conf = folder / "config.yml"
+    _write_private(conf, text)
+    return Program(
+        name="registry",
+        argv=(*_command(folder), "serve", str(conf)),
+        folder=folder,
+        configuration=text,
+        environment={"OTEL_TRACES_EXPORTER": "none", "TMPDIR": str(make_folder(folder / "tmp"))},
+        listens=(Listen("127.0.0.1", port, "backends.registry"),),
+        probes=(("127.0.0.1", port, "/v2/"),),
+    )
+
+
+def _command(folder: Path) -> tuple[str, ...]:
+    return UnpackedImage(folder).command() or (
+        find_program(
+            "docker-registry",
+            "registry",
+            hint="put a registry image in the bundle (docker.io/library/registry:3), install docker-registry, "
+            "or name an external registry in site.yaml",
+        ),
+    )
+
+
+def _secret(folder: Path) -> str:
+    """What the registry signs upload states with: made once."""
+    file = folder / "secret"
+    if not file.exists():
+        _write_private(file, secrets.token_hex(32))
+    return file.read_text()
+
+
+def _write_private(path: Path, text: str) -> None:
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+        new.rename(path)
+    except OSError as error:
+        raise SiteError(f"{path}: {error.strerror}", hint="see who owns the folder") from None

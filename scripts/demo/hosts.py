@@ -1,0 +1,125 @@
+"""Machines to run things on: this one, or two made of it by network namespaces, with a cable between and no way out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SITE_ADDRESS = "10.231.77.1"
+NODE_ADDRESS = "10.231.77.2"
+_PREFIX = 30
+_TAIL = 25  # lines of a failed command's output that go into the message
+
+
+class CommandError(Exception):
+    """A command ended with another code than 0; the message holds it and the end of what it printed."""
+
+    def __init__(self, argv: Sequence[str], done: subprocess.CompletedProcess[str]) -> None:
+        output = "\n".join(f"{done.stdout or ''}\n{done.stderr or ''}".strip().splitlines()[-_TAIL:])
+        super().__init__(f"{' '.join(argv)}: exit code {done.returncode}\n{output}")
+        self.returncode = done.returncode
+
+
+@dataclass(frozen=True)
+class Host:
+    """A place to run commands. `enter` goes before a command to run it there; `env` replaces the environment."""
+
+    name: str
+    address: str
+    enter: tuple[str, ...] = ()
+    env: Mapping[str, str] | None = field(default=None)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        show: bool = False,
+        timeout: float = 600,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command here and give what it printed. `env` comes on top; `show` lets stderr through to the terminal.
+
+        Raises CommandError on an exit code other than 0, unless `check` is off.
+        """
+        done = subprocess.run(
+            [*self.enter, *argv],
+            env={**(os.environ if self.env is None else self.env), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=None if show else subprocess.PIPE,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode:
+            raise CommandError(argv, done)
+        return done
+
+
+HERE = Host("here", "127.0.0.1")
+
+
+def can_make_namespaces() -> bool:
+    """Whether this user may: root, with iproute2 and util-linux at hand."""
+    return os.geteuid() == 0 and all(shutil.which(program) for program in ("ip", "nsenter", "unshare"))
+
+
+@contextmanager
+def air_gap(work: Path) -> Iterator[tuple[Host, Host]]:
+    """Two hosts, the site and a node, that reach each other and nothing else; gone at the end, with all that runs there.
+
+    The node has an /etc of its own (a copy under `work`), so that set-up scripts do to it what they do to a real one.
+    """
+    site, node = (f"bundler-{name}-{os.getpid()}" for name in ("site", "node"))
+    with ExitStack() as stack:
+        for namespace in (site, node):
+            HERE.run(["ip", "netns", "add", namespace])
+            stack.callback(_remove_namespace, namespace)
+        HERE.run(["ip", "link", "add", "veth0", "netns", site, "type", "veth", "peer", "name", "veth0", "netns", node])
+        for namespace, address in ((site, SITE_ADDRESS), (node, NODE_ADDRESS)):
+            HERE.run(["ip", "-n", namespace, "address", "add", f"{address}/{_PREFIX}", "dev", "veth0"])
+            HERE.run(["ip", "-n", namespace, "link", "set", "veth0", "up"])
+            HERE.run(["ip", "-n", namespace, "link", "set", "lo", "up"])
+        # nsenter, not `ip netns exec`: that one mounts another /sys, and podman then finds no cgroups.
+        enter_site = ("nsenter", f"--net=/run/netns/{site}", "--")
+        holder = stack.enter_context(_private_etc(node, work))
+        # The holder's process id goes by its /proc entry: the namespaces are those of that process and no other.
+        enter_node = ("nsenter", f"--target={holder}", "--mount", "--net", "--")
+        home = work / "home"
+        home.mkdir()
+        # Nothing of the caller's shell (pip's index, proxies) may help the node.
+        clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
+        yield Host("site", SITE_ADDRESS, enter_site), Host("node", NODE_ADDRESS, enter_node, clean)
+
+
+@contextmanager
+def _private_etc(namespace: str, work: Path) -> Iterator[int]:
+    """A process that sits in the network namespace with a copy of /etc mounted over the real one; gives its id."""
+    copy = work / "etc"
+    shutil.copytree("/etc", copy, symlinks=True)
+    script = 'mount --bind "$1" /etc && echo ready && exec sleep infinity'
+    argv = ["nsenter", f"--net=/run/netns/{namespace}", "--", "unshare", "--mount", "--", "sh", "-c", script, "sh"]
+    # A session of its own: Ctrl-C on the terminal is for the demo, which then ends what it started in order.
+    with subprocess.Popen([*argv, str(copy)], stdout=subprocess.PIPE, text=True, start_new_session=True) as holder:
+        try:
+            assert holder.stdout is not None
+            if holder.stdout.readline().strip() != "ready":
+                raise RuntimeError("could not give the node an /etc of its own (mount --bind failed)")
+            yield holder.pid
+        finally:
+            holder.kill()
+
+
+def _remove_namespace(namespace: str) -> None:
+    """End what still runs in a namespace of ours, then the namespace."""
+    for line in HERE.run(["ip", "netns", "pids", namespace], check=False).stdout.split():
+        with suppress(ProcessLookupError):  # it may end on its own in between
+            os.kill(int(line), signal.SIGKILL)
+    HERE.run(["ip", "netns", "delete", namespace], check=False)

@@ -1,0 +1,43 @@
+"""Fixtures for every test: data that nobody on this project made, and addresses to listen on."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's root folder."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of test data beside the project (RPM repositories, OCI layouts); without it the test is skipped."""
+    folder = PROJECT.parent / "shared"
+    if not (folder / "rpm").is_dir():
+        pytest.skip(f"needs the test data in {folder}, which is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """A function that gives a TCP port nobody listens on at 127.0.0.1, another one at each call."""
+    given: set[int] = set()
+
+    def pick() -> int:
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port: int = probe.getsockname()[1]
+            if port not in given:
+                given.add(port)
+                return port
+
+    return pick

@@ -1,0 +1,143 @@
+"""The layers, read from the imports: who may know whom, and who may touch the world."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "bundler"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# The longest entry that fits a module's name says which of bundler's own modules it may import at run time.
+LEAVES = ("bundler.errors", "bundler.progress")
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "bundler.errors": (),
+    "bundler.progress": (),
+    "bundler.templates": (),
+    "bundler.model": (*LEAVES, "bundler.model"),
+    "bundler.bundle": (*LEAVES, "bundler.model", "bundler.bundle"),
+    "bundler.transfer": (*LEAVES, "bundler.model", "bundler.bundle", "bundler.transfer", "bundler"),
+    "bundler.site": (*LEAVES, "bundler.model", "bundler.bundle.manifest", "bundler.site", "bundler.templates"),
+    "bundler.kinds": (*LEAVES, "bundler.model", "bundler.kinds.base"),
+    "bundler.inputs": (*LEAVES, "bundler.model", "bundler.kinds"),
+    "bundler.build": (*LEAVES, "bundler.model", "bundler.kinds", "bundler.bundle", "bundler.transfer"),
+    "bundler.install": (*LEAVES, "bundler.model", "bundler.kinds", "bundler.bundle", "bundler.site", "bundler.inputs"),
+    "bundler.cli": ("bundler",),
+    "bundler.__main__": ("bundler.cli",),
+}
+# The air gap: `resolve` and what it calls may reach upstreams, `load` the site, `emit` and `spec` nothing.
+VERBS: dict[str, tuple[str, ...]] = {
+    "load": ("bundler.site", "bundler.bundle"),
+    "emit": ("bundler.templates",),
+    "spec": (),
+}
+RESOLVE_SIDE = ("bundler.transfer",)
+
+# Modules that reach files, processes or the network.
+WORLD = {"os", "pathlib", "shutil", "socket", "subprocess", "tempfile", "requests", "urllib3", "oras", "http", "io"}
+PURE = ("bundler.model", "bundler.errors")
+
+
+def name_of(path: Path) -> str:
+    parts = ("bundler", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """What the module imports when it runs; imports for types only do not count."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module is not None
+            for alias in node.names:
+                inside = PACKAGE.parent / Path(*node.module.split("."))
+                is_module = (inside / f"{alias.name}.py").exists() or (inside / alias.name / "__init__.py").exists()
+                yield f"{node.module}.{alias.name}" if is_module else node.module
+
+
+def within(name: str, allowed: tuple[str, ...]) -> bool:
+    return any(name == prefix or (prefix != "bundler" and name.startswith(f"{prefix}.")) for prefix in allowed)
+
+
+def allowed_for(name: str) -> tuple[str, ...]:
+    if name == "bundler.cli":
+        return tuple({name_of(path) for path in MODULES})
+    parts = name.split(".")
+    if parts[1:2] == ["kinds"] and len(parts) > 3:
+        own = ".".join(parts[:3])
+        return (*MAY_IMPORT["bundler.kinds"], own, "bundler.templates", *VERBS.get(parts[3], RESOLVE_SIDE))
+    entries = [entry for entry in MAY_IMPORT if name == entry or name.startswith(f"{entry}.")]
+    return MAY_IMPORT[max(entries, key=len)] if entries else ()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
+    name = name_of(path)
+    own = [found for found in imports(path) if found == "bundler" or found.startswith("bundler.")]
+    crossed = [found for found in own if not within(found, allowed_for(name))]
+    assert not crossed, f"{name} may not import {crossed}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_pure_modules_do_not_touch_the_world(path: Path) -> None:
+    name = name_of(path)
+    verb = name.split(".")[3:4]
+    if not within(name, PURE) and not (name.startswith("bundler.kinds.") and verb in (["emit"], ["spec"])):
+        return
+    touched = {found.split(".")[0] for found in imports(path)} & WORLD
+    assert not touched, f"{name} is pure and may not import {touched}"
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not calls & {"open", "print", "input", "exec", "eval"}, f"{name} is pure"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_command_line_prints(path: Path) -> None:
+    if name_of(path) == "bundler.cli":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        printing = isinstance(node, ast.Name) and node.id == "print"
+        streams = (
+            isinstance(node, ast.Attribute)
+            and node.attr in ("stdout", "stderr")
+            and getattr(node.value, "id", "") == "sys"
+        )
+        assert not (printing or streams), f"{name_of(path)}:{node.lineno} prints"
+
+
+@pytest.mark.parametrize("name", ["build", "install", "cli", "inputs"])
+def test_the_pipeline_names_no_kind(name: str) -> None:
+    """No string constant of the pipeline is a kind's name: adding a kind changes none of these modules."""
+    from bundler.kinds import KINDS
+
+    kinds = {kind.name for kind in KINDS}
+    for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
+        assert not (isinstance(node, ast.Constant) and node.value in kinds), f"{name}.py:{node.lineno} names a kind"
+
+
+def test_the_offline_side_needs_nothing_of_the_build_extra() -> None:
+    """`load`, `emit`, the site and the reader import none of the libraries that only `build` installs."""
+    build_only = {"createrepo_c", "solv", "libcomps", "pysequoia", "cyclonedx", "packageurl", "piptools", "packaging"}
+    for path in MODULES:
+        name = name_of(path)
+        verb = name.split(".")[3:4]
+        offline = within(name, ("bundler.site", "bundler.model", "bundler.install", "bundler.bundle.reader"))
+        if offline or (name.startswith("bundler.kinds.") and verb in (["load"], ["emit"], ["spec"])):
+            assert not {found.split(".")[0] for found in imports(path)} & build_only, name
