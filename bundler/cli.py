@@ -447,7 +447,7 @@ def nodes(common: Common, folder: Path, name: str | None, root: Path | None, sit
     from bundler.install import emit_into
 
     written = emit_into(folder, read_site(site_file, address=None, root=root), name)
-    return Answer({"files": [str(path) for path in written]}, [str(path) for path in written])
+    return Answer({"written": [str(path) for path in written]}, [str(path) for path in written])
 
 
 @cli.command()

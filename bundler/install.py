@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bundler import inputs
 from bundler.bundle.reader import Bundle
-from bundler.errors import BundleError
+from bundler.errors import BundleError, SiteError
 from bundler.kinds import KINDS
+from bundler.model import contents
 from bundler.model.items import Item
 from bundler.model.node_files import NodeFile
 from bundler.model.site import Served, SiteConfig
@@ -34,6 +35,23 @@ class Installed:
     url: str
     objects: int
     size: int
+
+    @property
+    def changed(self) -> bool:
+        return self.objects > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What an install would meet: bytes `needed` at most and `available`, and whether the release is there already."""
+
+    name: str
+    version: str
+    id: str
+    url: str
+    needed: int
+    available: int
+    installed: bool
 
 
 def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
@@ -58,6 +76,42 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
             site.commit(emit(manifest.items, served))
             written = site.written
         return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
+
+
+def outlook(path: Path, config: SiteConfig) -> Outlook:
+    """What installing the bundle at `path` would do. Changes nothing."""
+    with Bundle(path) as bundle:
+        items_by_kind(bundle)
+        manifest = bundle.manifest
+        needed = sum(obj.size for obj in manifest.payload)
+    site = Site(config)
+    there = any(release.id == manifest.id and release.current for release in site.releases())
+    url = Served(config, manifest.name, manifest.version).url
+    return Outlook(
+        manifest.name, manifest.version, manifest.id, url, 0 if there else needed, site.available_space(), there
+    )
+
+
+def emit_into(folder: Path, config: SiteConfig, name: str | None) -> list[Path]:
+    """Write the node files of the current release `name`, or of the only one, into `folder`; returns their paths.
+
+    Raises SiteError when there is no such release, or several and no name.
+    """
+    current = {release.name: release for release in Site(config).releases() if release.current}
+    names = ", ".join(current) or "none"
+    if name is None and len(current) != 1:
+        raise SiteError(f"{len(current)} releases are installed: {names}", hint="say which with --name NAME")
+    if name is not None and name not in current:
+        raise SiteError(f"no release {name!r} is installed; there is {names}", hint="see `bundler status`")
+    release = current[name] if name is not None else next(iter(current.values()))
+    written = []
+    for file in emit(release.manifest.items, Served(config, release.name, release.version)):
+        path = folder / contents.check_path(file.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file.content)
+        path.chmod(file.mode)
+        written.append(path)
+    return written
 
 
 def emit(items: Sequence[Item], served: Served) -> tuple[NodeFile, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_GLOB = re.compile(r"([*?\[\]]+)")
 
 
 def render(template: str, /, **values: object) -> str:
@@ -22,5 +25,20 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["sh"] = shlex.quote
+    environment.filters |= {"sh": shlex.quote, "sh_glob": _sh_glob, "delimiter": _delimiter}
     return environment
+
+
+def _sh_glob(pattern: str) -> str:
+    """`pattern` quoted for the shell, but for what makes it a pattern."""
+    return "".join(
+        part if number % 2 else shlex.quote(part) for number, part in enumerate(_GLOB.split(pattern)) if part
+    )
+
+
+def _delimiter(content: str) -> str:
+    """A here-document's last line: one that `content` has not."""
+    delimiter = "END"
+    while delimiter in content.split("\n"):
+        delimiter += "_"
+    return delimiter

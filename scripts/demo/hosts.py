@@ -73,7 +73,7 @@ def can_make_namespaces() -> bool:
 
 @contextmanager
 def air_gap(work: Path) -> Iterator[tuple[Host, Host]]:
-    """Two hosts, the site and a node, that reach each other and nothing else; gone at the end, with all that runs there.
+    """Two hosts, the site and a node, that reach each other and nothing else; all that runs there ends with them.
 
     The node has an /etc of its own (a copy under `work`), so that set-up scripts do to it what they do to a real one.
     """

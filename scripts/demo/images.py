@@ -34,7 +34,7 @@ def with_libraries(program: Path) -> dict[str, Path]:
 def make_layout(
     folder: Path, files: Mapping[str, Path | bytes], *, entrypoint: Sequence[str], cmd: Sequence[str]
 ) -> None:
-    """Write an OCI layout of one linux/amd64 image; its only layer holds `files` (absolute path to content), all 0755."""
+    """Write an OCI layout of one linux/amd64 image; its layer holds `files` (absolute path to content), all 0755."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as tar:
         for path, content in sorted(files.items()):

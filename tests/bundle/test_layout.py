@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -49,7 +50,7 @@ def test_members_follow_each_other_without_gap_or_overlap(sizes: dict[str, int])
     members = list(plan.members.values())
     assert [member.path for member in members] == [MANIFEST, SUMS, *sorted(sizes)]
     assert members[0].start == 0
-    for before, after in zip(members, members[1:], strict=False):
+    for before, after in pairwise(members):
         assert after.start == before.end
     for member in members:
         assert member.data - member.start == len(plan.header(member))

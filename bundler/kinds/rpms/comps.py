@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import libcomps  # type: ignore[import-untyped]
+import libcomps
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import RepoMetadata, opened
@@ -74,8 +74,9 @@ def _read(repo: RepoMetadata) -> Any:
         try:
             comps.fromxml_str(plain.read().decode())
         except (libcomps.ParserError, UnicodeDecodeError) as error:
+            why = " ".join(comps.get_last_errors()) or error
             raise ResolveError(
-                f"repository {repo.id}: {repo.comps.name} is no comps.xml: {' '.join(comps.get_last_errors()) or error}",
+                f"repository {repo.id}: {repo.comps.name} is no comps.xml: {why}",
                 hint="tell whoever runs the repository",
             ) from error
     return comps

@@ -9,17 +9,23 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-import createrepo_c  # type: ignore[import-untyped]
+import createrepo_c
 
 from bundler.errors import ResolveError
 
 _CHUNK = 1 << 20
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_READERS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": lambda source: gzip.GzipFile(fileobj=source),
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"BZh": bz2.BZ2File,
+}
 _NEVRA = re.compile(
     r"(?P<name>[^\s:/]+)-(?:(?P<epoch>\d+):)?(?P<version>[^\s:/-]+)-(?P<release>[^\s:/-]+)\.(?P<arch>[^\s:/.-]+)"
 )
@@ -116,18 +122,17 @@ def _decompress(path: Path, plain: BinaryIO) -> None:
     with path.open("rb") as source:
         magic = source.read(6)
         source.seek(0)
-        if magic.startswith(b"\x28\xb5\x2f\xfd"):
+        if magic.startswith(_ZSTD):
             with tempfile.NamedTemporaryFile() as named:
                 createrepo_c.decompress_file(str(path), named.name, createrepo_c.ZSTD_COMPRESSION)
                 with open(named.name, "rb") as content:
                     shutil.copyfileobj(content, plain, _CHUNK)
                 if not plain.tell():
                     raise EOFError("it is no complete zstd frame")
-        elif magic.startswith(b"\x1f\x8b"):
-            shutil.copyfileobj(gzip.open(source), plain, _CHUNK)
-        elif magic.startswith(b"\xfd7zXZ\x00"):
-            shutil.copyfileobj(lzma.open(source), plain, _CHUNK)
-        elif magic.startswith(b"BZh"):
-            shutil.copyfileobj(bz2.open(source), plain, _CHUNK)
-        else:
+            return
+        reader = next((opener for head, opener in _READERS.items() if magic.startswith(head)), None)
+        if reader is None:
             shutil.copyfileobj(source, plain, _CHUNK)
+        else:
+            with reader(source) as content:
+                shutil.copyfileobj(content, plain, _CHUNK)

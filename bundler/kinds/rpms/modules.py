@@ -13,17 +13,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import solv  # type: ignore[import-untyped]
+import solv
 import yaml
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import NEVRA, Chosen, RepoMetadata, opened
-from bundler.kinds.rpms.sack import new_pool, new_solver, reasons
+from bundler.kinds.rpms.sack import SOURCE_ARCHES, new_pool, new_solver, reasons
 
 # BaseLoader reads every scalar as text: a stream written as 1.10 must not become the number 1.1.
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _MODULE_SPEC = re.compile(r"(?P<name>[\w.+-]+)(:(?P<stream>[\w.+-]+))?(/(?P<profile>[\w.+-]+))?")
-_SOURCE_ARCHES = {"src", "nosrc"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class ModuleIndex:
 
 @dataclass(frozen=True, slots=True)
 class ModularFilter:
-    """What the modules rule lets through: `shown` always; else neither `hidden` nor what is named or provides `names`."""
+    """What the modules rule lets through: `shown`, and else neither `hidden` nor what is called or provides `names`."""
 
     shown: frozenset[NEVRA]
     hidden: frozenset[NEVRA]
@@ -98,7 +97,10 @@ class ModularFilter:
 
 
 def read_modules(repos: Iterable[RepoMetadata]) -> ModuleIndex:
-    """Read the modules.yaml of each repository that has one. Raises ResolveError naming a repository whose file is bad."""
+    """Read the modules.yaml of each repository that has one.
+
+    Raises ResolveError naming a repository whose file is damaged.
+    """
     streams: list[Stream] = []
     defaults: dict[str, Defaults] = {}
     for repo in repos:
@@ -115,15 +117,17 @@ def read_modules(repos: Iterable[RepoMetadata]) -> ModuleIndex:
 def choose_streams(index: ModuleIndex, specs: Iterable[ModuleSpec]) -> dict[str, str]:
     """The stream to enable of each module in `specs`; a module named without a stream takes its default or only one.
 
-    Raises ResolveError for an unknown module or stream, for a module with a choice left open, and for two streams of one.
+    Raises ResolveError for an unknown module or stream, a module with a choice left open, two streams of one module.
     """
     enabled: dict[str, str] = {}
-    for spec in specs:
+    for spec in sorted(specs, key=lambda spec: spec.stream is None):  # a bare name takes the stream enabled elsewhere
         streams = index.streams_of(spec.name)
         if not streams:
             known = ", ".join(sorted({stream.name for stream in index.streams})) or "none"
             raise ResolveError(f"no repository has a module {spec.name}", hint=f"the modules there are: {known}")
-        stream = spec.stream or index.default_stream(spec.name) or (streams[0] if len(streams) == 1 else None)
+        stream = spec.stream or enabled.get(spec.name) or index.default_stream(spec.name)
+        if stream is None and len(streams) == 1:
+            stream = streams[0]
         if stream is None:
             raise ResolveError(
                 f"module {spec.name} has no default stream", hint=f"name one of its streams: {', '.join(streams)}"
@@ -145,8 +149,8 @@ def active_streams(
 ) -> tuple[Stream, ...]:
     """The streams in effect: the enabled ones, default ones of other modules, and what these require.
 
-    `platforms` are the streams of the pseudo-module `platform` (`el9`). As in libdnf (ModulePackageContainer::moduleSolve)
-    libsolv decides: enabled streams are jobs, default streams weak ones where they stand in the way.
+    `platforms` are the streams of the pseudo-module `platform` (`el9`). As in libdnf (moduleSolve) libsolv decides:
+    enabled streams are jobs, default streams too, or weak jobs where they stand in the way.
     Raises ResolveError, with libsolv's reasons, when the enabled streams do not go together.
     """
     wanted = [s for s in index.streams if s.stream == (enabled.get(s.name) or index.default_stream(s.name))]
@@ -179,7 +183,7 @@ def modular_filter(index: ModuleIndex, active: Iterable[Stream]) -> ModularFilte
     names: set[str] = set()
     for stream in active:
         released = latest[stream.name, stream.stream, stream.arch].demodularized
-        binary = {nevra.name for nevra in stream.artifacts if nevra.arch not in _SOURCE_ARCHES}
+        binary = {nevra.name for nevra in stream.artifacts if nevra.arch not in SOURCE_ARCHES}
         names |= binary - released
     shown = frozenset(nevra for stream in active for nevra in stream.artifacts)
     hidden = frozenset(nevra for stream in index.streams for nevra in stream.artifacts)
@@ -191,10 +195,10 @@ def modular_packages(
 ) -> dict[str, bytes]:
     """The modules.yaml, plain, of a subset of `repos`, by repository id; repositories left without one are missing.
 
-    A modulemd document is kept, word for word, when one of its artifacts is in `chosen`, or when a stream that is kept
-    requires its stream: without the latter dnf would find the former unusable. Defaults and obsoletes of kept modules are
-    kept too. `modules`, as the profile enables them, become the default streams, so that a node that never ran
-    `dnf module enable` installs what was chosen here.
+    The modulemd documents of a stream are kept, word for word, when one of its artifacts is in `chosen`, or when a
+    stream that is kept requires it: without the latter dnf would find the former unusable. Defaults and obsoletes of
+    kept modules are kept too. `modules`, as the profile enables them, become the default streams, so that a node that
+    never ran `dnf module enable` installs what was chosen here.
     """
     repos = tuple(repos)
     index = read_modules(repos)
@@ -205,12 +209,12 @@ def modular_packages(
     for repo in repos:
         documents: list[bytes] = []
         for text, kind, data in _documents(repo):
-            name = str(data.get("name") or data.get("module"))
-            if (kind == "modulemd" and (name, str(data.get("stream"))) in kept) or (
-                kind == "modulemd-obsoletes" and name in names
-            ):
-                documents.append(text)
-            elif kind == "modulemd-defaults" and name in names and name not in enabled:
+            if kind == "modulemd":
+                concerned = (data.get("name"), data.get("stream")) in kept
+            else:
+                replaced = kind == "modulemd-defaults" and data.get("module") in enabled
+                concerned = data.get("module") in names and not replaced
+            if concerned:
                 documents.append(text)
         here = {stream.name for stream in index.streams if stream.repo == repo.id}
         documents += [_defaults_document(index, name, enabled[name]) for name in sorted(enabled.keys() & names & here)]
@@ -253,7 +257,7 @@ def _documents(repo: RepoMetadata) -> Iterator[tuple[bytes, str, dict[str, Any]]
     with opened(repo, repo.modules) as lines:
         for text in _split(lines):
             try:
-                document = yaml.load(text, Loader=_Loader)
+                document = yaml.load(text, Loader=_Loader)  # noqa: S506 (it makes text, lists and mappings only)
             except yaml.YAMLError as error:
                 raise _damaged(repo, str(error)) from error
             if document is None:
@@ -294,8 +298,7 @@ def _stream(repo: RepoMetadata, data: dict[str, Any]) -> Stream:
             artifacts=frozenset(_artifacts((data.get("artifacts") or {}).get("rpms") or ())),
             demodularized=frozenset((data.get("demodularized") or {}).get("rpms") or ()),
             profiles={
-                name: tuple((profile or {}).get("rpms") or ())
-                for name, profile in (data.get("profiles") or {}).items()
+                name: tuple((profile or {}).get("rpms") or ()) for name, profile in (data.get("profiles") or {}).items()
             },
         )
     except (KeyError, ValueError, AttributeError, TypeError) as error:
@@ -322,11 +325,12 @@ def _merge(defaults: dict[str, Defaults], data: dict[str, Any]) -> None:
     module = data["module"]
     profiles = {stream: tuple(names) for stream, names in (data.get("profiles") or {}).items()}
     new = Defaults(data.get("stream") or None, profiles, int(data.get("modified") or 0))
-    old = defaults.get(module, new)
-    if old.modified == new.modified:
+    old = defaults.get(module)
+    if old is None or old.modified < new.modified:
+        defaults[module] = new
+    elif old.modified == new.modified:
         stream = new.stream if old.stream == new.stream else None
-        new = Defaults(stream, {**old.profiles, **new.profiles}, new.modified)
-    defaults[module] = max(old, new, key=lambda one: one.modified) if old.modified != new.modified else new
+        defaults[module] = Defaults(stream, {**old.profiles, **new.profiles}, new.modified)
 
 
 def _add_streams(pool: Any, index: ModuleIndex, platforms: Iterable[str]) -> list[str]:

@@ -236,7 +236,9 @@ def parse_repomd(data: bytes, root: str, what: str) -> Repomd:
     """Read repomd.xml. Raises ResolveError when it is none, or lists what cannot be."""
     document = _parse_xml(data, f"{what}: {root}repodata/repomd.xml")
     if _tag(document) != "repomd":
-        raise ResolveError(f"{what}: {root}repodata/repomd.xml is no repomd.xml", hint="check the address in the profile")
+        raise ResolveError(
+            f"{what}: {root}repodata/repomd.xml is no repomd.xml", hint="check the address in the profile"
+        )
     records: dict[str, Record] = {}
     for element in document:
         if _tag(element) == "data":
@@ -294,11 +296,32 @@ def _parse_xml(data: bytes, what: str) -> ElementTree.Element:
 
 def fetch_record(upstream: Upstream, record: Record, folder: Path, what: str) -> Path:
     """The metadata file of `record`, fetched into `folder` and verified. Raises FetchError, IntegrityError."""
-    file = folder / f"{record.type}-{record.checksum.value[:16]}"
+    file = folder / record.checksum.value
     upstream.download(record.url, file, size=record.size, sha256=record.checksum.sha256)
     if record.checksum.sha256 is None:
         record.checksum.check(file, f"{what}: {record.path}")
     return file
+
+
+def fetch_first(upstream: Upstream, repomd: Repomd, types: Sequence[str], folder: Path, what: str) -> Path | None:
+    """The first of the records `types` that the repository lists and has; None, with a warning, when it lost them all.
+
+    Raises FetchError, IntegrityError.
+    """
+    for record in (repomd.records[type_] for type_ in types if type_ in repomd.records):
+        try:
+            return fetch_record(upstream, record, folder, what)
+        except FetchError as error:
+            if not is_absent(error):
+                raise
+            log.warning("%s lists %s and has it not: going on without", what, record.path)
+    return None
+
+
+def is_absent(error: FetchError) -> bool:
+    """Whether the server said that there is no such file."""
+    response = getattr(error.__cause__, "response", None)
+    return response is not None and response.status_code in (404, 410)
 
 
 def read_packages(primary: Path, root: str, what: str, wanted: Container[str] | None = None) -> tuple[Package, ...]:

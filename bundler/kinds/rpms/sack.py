@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import solv  # type: ignore[import-untyped]
+import solv
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import NEVRA, Chosen, RepoMetadata, opened
@@ -34,6 +34,7 @@ _FORMS = tuple(
         rf"{_NAME}-{_EPOCH}(?P<v>{_VERSION})",
     )
 )
+SOURCE_ARCHES = frozenset({"src", "nosrc"})
 _RELATION = re.compile(r"(?P<name>\S+)\s*(?P<op><=|>=|==|<|>|=)\s*(?P<evr>\S+)")
 _RELATIONS = {"<": solv.REL_LT, "=": solv.REL_EQ, "==": solv.REL_EQ, ">": solv.REL_GT}
 _RELATIONS |= {"<=": solv.REL_LT | solv.REL_EQ, ">=": solv.REL_GT | solv.REL_EQ}
@@ -87,7 +88,7 @@ def new_solver(pool: Any, *, weak_deps: bool = True) -> Any:
 
 
 def reasons(problems: Iterable[Any]) -> str:
-    """libsolv's own words for what stands in the way, each once."""
+    """libsolv's own words for what stands in the way, each once. Their solver must still be alive."""
     told = [rule.info().problemstr() for problem in problems for rule in problem.findallproblemrules()]
     return "; ".join(dict.fromkeys(told))
 
@@ -159,19 +160,27 @@ class Sack:
 
     def find_nevra(self, word: str) -> Match:
         """What `word` means as a NEVRA form alone; its parts may be globs."""
-        binary = [package for package in self._visible(self.packages) if package.nevra.arch != "src"]
         for pattern in _FORMS:
             parsed = pattern.fullmatch(word)
             if parsed is None:
                 continue
             form = {part: text for part, text in parsed.groupdict().items() if text is not None}
-            packages = tuple(package for package in binary if _fits(package.nevra, form))
+            ids = self.packages if is_glob(form["n"]) else self._by_name.get(form["n"], ())
+            packages = tuple(p for p in self._visible(ids) if p.nevra.arch != "src" and _fits(p.nevra, form))
             if packages:
                 return Match(packages, form)
-        if set(word) & set("(/=<> "):
+        if not is_glob(word) or set(word) & set("(/=<> "):
             return Match((), {})
-        packages = tuple(package for package in binary if _same(word, _spelled(package.nevra, epoch=":" in word)))
-        return Match(packages, {})
+        spelled = ((p, _spelled(p.nevra, epoch=":" in word)) for p in self._visible(self.packages))
+        return Match(tuple(p for p, nevra in spelled if p.nevra.arch != "src" and _same(word, nevra)), {})
+
+    def named(self, name: str) -> tuple[Package, ...]:
+        """The packages in play of that name, source packages left out."""
+        return tuple(p for p in self._visible(self._by_name.get(name, ())) if p.nevra.arch not in SOURCE_ARCHES)
+
+    def provides(self, package: Package) -> list[str]:
+        """What a package provides, as it says it."""
+        return [dep.str() for dep in self.pool.id2solvable(package.id).lookup_deparray(solv.SOLVABLE_PROVIDES)]
 
     def obsoleting(self, targets: Iterable[Package]) -> tuple[Package, ...]:
         """The packages in play that obsolete one of `targets` by its name and version."""
@@ -209,7 +218,7 @@ class Sack:
         )
 
     def _visible(self, ids: Iterable[int]) -> tuple[Package, ...]:
-        return tuple(self.packages[id] for id in sorted(set(ids) - self._hidden))
+        return tuple(self.packages[number] for number in sorted(set(ids) - self._hidden))
 
     def _find_provide(self, word: str) -> tuple[Package, ...]:
         if not is_glob(word):
@@ -217,7 +226,7 @@ class Sack:
         relation = _RELATION.fullmatch(word)
         name = relation["name"] if relation else word
         rest = word.removeprefix(name)
-        # dnf matches the glob against every string there is, not the provides alone (DependencyContainer::addReldepWithGlob).
+        # libdnf matches the glob against every string there is, not the provides alone (addReldepWithGlob).
         flags = solv.Dataiterator.SEARCH_STRING | solv.Dataiterator.SEARCH_GLOB
         names = {entry.str for entry in self.pool.Dataiterator(0, name, flags)}
         found = {package for match in names for package in self.providers(match + rest)}
@@ -236,6 +245,13 @@ class Sack:
         if relation is None:
             return self.pool.Dep(text)
         return self.pool.Dep(relation["name"]).Rel(_RELATIONS[relation["op"]], self.pool.Dep(relation["evr"]))
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[int]]:
+        index = defaultdict(list)
+        for package in self.packages.values():
+            index[package.nevra.name].append(package.id)
+        return dict(index)
 
     @cached_property
     def _obsoletes(self) -> dict[str, list[tuple[int, Any]]]:

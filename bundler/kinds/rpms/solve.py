@@ -1,7 +1,7 @@
 """The closure of packages: exactly the packages that dnf would install, computed by libsolv without dnf.
 
-dnf's steps, in dnf's order: load the repositories, hide what is excluded and what the modules rule hides, turn every word
-of the request into a libsolv job, solve with libdnf's flags. What a word means is sack.py, the modules rule is
+dnf's steps, in dnf's order: load the repositories, hide what is excluded and what the modules rule hides, turn every
+word of the request into a libsolv job, solve with libdnf's flags. What a word means is sack.py, the modules rule is
 modules.py, groups are comps.py.
 """
 
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import solv  # type: ignore[import-untyped]
+import solv
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.comps import Comps, GroupPackage
@@ -57,13 +57,13 @@ def closure(
     """The packages that `dnf install` of `packages` would bring onto a system of `arch`, sorted.
 
     `packages` are words as dnf takes them: names, NEVRA forms, globs, provides, paths, `@group`, `@^environment`,
-    `@module:stream/profile`. `modules` are enabled beforehand (`nodejs:20`; with `/profile` its packages are installed).
-    `exclude` are NEVRA forms that must not be used. The system is empty, or has exactly the packages of
-    `assume_installed`, which are not in the answer. Where repositories offer the same package, the lower `priority` wins,
-    then the earlier repository.
+    `@module:stream/profile`. `modules` are enabled beforehand (`nodejs:20`; with `/profile` its packages are installed
+    too). `exclude` are NEVRA forms that must not be used. The system is empty, or has exactly the packages of
+    `assume_installed`, which are not in the answer. Where repositories offer the same package, the lower `priority`
+    wins, then the earlier repository.
 
-    Raises ResolveError when a repository's metadata is missing or damaged, when a word matches nothing, when a module or
-    stream is not there, and when the request cannot be satisfied.
+    Raises ResolveError when a repository's metadata is missing or damaged, when a word matches nothing, when a module
+    or stream is not there, and when the request cannot be satisfied.
     """
     sack = Sack(repos, installed=assume_installed, arch=arch)
     sack.hide(package.id for word in exclude for package in sack.find_nevra(word).packages)
@@ -87,21 +87,141 @@ def closure(
 
 
 def _solve(sack: Sack, jobs: Sequence[Any], *, weak_deps: bool) -> list[Package]:
-    """The new packages after `jobs`: with the best candidate for each, or, where that is impossible, with the best possible."""
+    """The new packages after `jobs`; as in dnf's defaults, a newest package that cannot be installed is passed over."""
     pool = sack.pool
     install_only = [
         pool.Job(solv.Job.SOLVER_MULTIVERSION | solv.Job.SOLVER_SOLVABLE_PROVIDES, pool.Dep(name).id)
         for name in _INSTALL_ONLY
     ]
-    for best in (solv.Job.SOLVER_FORCEBEST, 0):
-        solver = new_solver(pool, weak_deps=weak_deps)
-        tried = [pool.Job(job.how | best, job.what) for job in jobs]
-        problems = solver.solve(tried + install_only)
-        if not problems:
-            return [sack.packages[solvable.id] for solvable in solver.transaction().newsolvables()]
-        if best:
-            _log.warning("the best candidates do not go together, trying others: %s", reasons(problems))
-    raise ResolveError(
-        f"the packages cannot be installed together on {sack.arch}: {reasons(problems)}",
-        hint="add the repository or the module stream that has what is missing, or drop one of the packages",
+    solver = new_solver(pool, weak_deps=weak_deps)
+    problems = solver.solve([*jobs, *install_only])
+    if problems:
+        raise ResolveError(
+            f"the packages cannot be installed together on {sack.arch}: {reasons(problems)}",
+            hint="add the repository or the module stream that has what is missing, or drop one of the packages",
+        )
+    strict = new_solver(pool, weak_deps=weak_deps)
+    newest = [pool.Job(job.how | solv.Job.SOLVER_FORCEBEST, job.what) for job in jobs]
+    if problems := strict.solve([*newest, *install_only]):
+        _log.warning("not the newest of every package: %s", reasons(problems))
+    return [sack.packages[solvable.id] for solvable in solver.transaction().newsolvables()]
+
+
+def _word(sack: Sack, index: ModuleIndex, word: str) -> list[list[int]]:
+    """The candidates for each package that a word asks for (Base.install, Subject._get_best_selectors)."""
+    match = sack.find(word)
+    if not match.packages:
+        raise _nothing_provides(sack, index, word)
+    available = [package for package in match.packages if not package.installed]
+    if is_glob(match.form.get("a", "")):
+        present = {(p.nevra.name, p.nevra.arch) for p in match.packages if p.installed}
+        each = _grouped((p.nevra.name, p.nevra.arch, p) for p in available)
+        return [_with_obsoleting(sack, group) for key, group in each.items() if key not in present]
+    if is_glob(word) and not word.startswith(("/", "*/")):
+        names = {package.nevra.name for package in available}
+        by_name = _grouped((p.nevra.name, "", p) for p in match.packages if p.nevra.name in names)
+        return [_with_obsoleting(sack, group, only_if=match.just_name) for group in by_name.values()]
+    return [_with_obsoleting(sack, match.packages, only_if=match.just_name)]
+
+
+def _group_package(sack: Sack, package: GroupPackage) -> Iterator[Any]:
+    """The job for a group's package; none where no repository has it, which dnf lets pass too."""
+    arches = {sack.arch} if package.basearch_only else None
+    named = [p for p in sack.named(package.name) if arches is None or p.nevra.arch in arches]
+    if not named:
+        _log.warning("no repository has the group package %s for %s", package.name, sack.arch)
+    elif package.condition:
+        rich = sack.pool.parserpmrichdep(f"({package.name} if {package.condition})")
+        yield sack.pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, rich.id)
+    else:
+        yield _install(sack, _with_obsoleting(sack, named))
+
+
+def _profile(sack: Sack, index: ModuleIndex, spec: ModuleSpec, active: Iterable[Stream]) -> Iterator[list[int]]:
+    """The candidates for each package of a module's profile (dnf's ModuleBase.install)."""
+    builds = [stream for stream in active if stream.name == spec.name]
+    latest = max(builds, key=lambda stream: stream.version)
+    defaults = index.defaults.get(spec.name)
+    profiles = [spec.profile] if spec.profile else (defaults.profiles.get(latest.stream, ()) if defaults else ())
+    if not profiles or not set(profiles) <= latest.profiles.keys():
+        raise ResolveError(
+            f"module {latest.name_stream} has no {'profile ' + ', '.join(profiles) if profiles else 'default profile'}",
+            hint=f"its profiles are: {', '.join(sorted(latest.profiles))}",
+        )
+    artifacts = {nevra for stream in builds for nevra in stream.artifacts}
+    for name in sorted({name for profile in profiles for name in latest.profiles[profile]}):
+        named = sack.named(name)
+        if not named:
+            raise _nothing_provides(sack, index, name)
+        yield [p.id for p in named if p.nevra in artifacts] or [p.id for p in named]
+
+
+def _install(sack: Sack, candidates: Iterable[int]) -> Any:
+    how = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_ONE_OF | solv.Job.SOLVER_SETARCH | solv.Job.SOLVER_SETEVR
+    return sack.pool.Job(how, sack.pool.towhatprovides(sorted(set(candidates))))
+
+
+def _with_obsoleting(sack: Sack, packages: Iterable[Package], *, only_if: bool = True) -> list[int]:
+    packages = tuple(packages)
+    obsoleting = sack.obsoleting(packages) if only_if else ()
+    return [package.id for package in (*packages, *obsoleting)]
+
+
+def _grouped(entries: Iterable[tuple[str, str, Package]]) -> dict[tuple[str, str], list[Package]]:
+    groups: dict[tuple[str, str], list[Package]] = defaultdict(list)
+    for name, arch, package in entries:
+        groups[name, arch].append(package)
+    return dict(groups)
+
+
+def _split_at_words(index: ModuleIndex, packages: Iterable[str]) -> tuple[list[str], list[ModuleSpec]]:
+    """The `@` words: groups, and modules to install a profile of. A module goes before a group of its name."""
+    modules = {stream.name for stream in index.streams}
+    groups: list[str] = []
+    profiled: list[ModuleSpec] = []
+    for word in dict.fromkeys(packages):
+        spec = word.removeprefix("@")
+        if spec == word:
+            continue
+        if re.split("[:/]", spec, maxsplit=1)[0] in modules:
+            profiled.append(ModuleSpec.parse(spec))
+        else:
+            groups.append(spec)
+    return groups, profiled
+
+
+def _platforms(sack: Sack, index: ModuleIndex) -> set[str]:
+    """The platform's stream as the release package provides it; without one, every platform that a stream asks for."""
+    provides = {dep for package in sack.providers("system-release") for dep in sack.provides(package)}
+    platforms = {found[1] for dep in provides if (found := _PLATFORM.fullmatch(dep))}
+    requirements = (streams for one in index.streams for module, streams in one.requires if module == "platform")
+    return platforms or {stream for streams in requirements for stream in streams if not stream.startswith("-")}
+
+
+def _hide_modular(sack: Sack, rule: ModularFilter, repos: Iterable[RepoMetadata]) -> None:
+    """Apply the modules rule (libdnf's setModuleExcludes), from which installed and hotfix packages are exempt."""
+    hotfixes = {repo.id for repo in repos if repo.module_hotfixes}
+    provided = {package.id for name in rule.names for package in sack.providers(name)}
+    sack.hide(
+        package.id
+        for package in sack.packages.values()
+        if not package.installed
+        and package.repo not in hotfixes
+        and package.nevra not in rule.shown
+        and (package.nevra in rule.hidden or package.nevra.name in rule.names or package.id in provided)
     )
+
+
+def _nothing_provides(sack: Sack, index: ModuleIndex, word: str) -> ResolveError:
+    hidden = {package.nevra for package in map(sack.packages.__getitem__, sack.hidden) if package.nevra.name == word}
+    streams = sorted({stream.name_stream for stream in index.streams if not stream.artifacts.isdisjoint(hidden)})
+    close = sack.suggestions(word)
+    if streams:
+        hint = f"it is in module streams that are not enabled: add one of {', '.join(streams)} to modules"
+    elif hidden:
+        hint = "an exclude, or an enabled module stream, hides it"
+    elif close:
+        hint = f"there are: {', '.join(close)}"
+    else:
+        hint = "check the spelling, or add the repository that has it"
+    return ResolveError(f"nothing provides {word} for {sack.arch}", hint=hint)

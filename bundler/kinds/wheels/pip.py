@@ -178,7 +178,8 @@ def _missed_page(logged: str) -> FetchError | None:
     for url, reason in _NOT_FETCHED.findall(logged):
         if not _NOT_FOUND.search(reason):
             return FetchError(
-                f"wheels: {url}: {reason}", hint="run it again once the index answers; it may need credentials or a CA file"
+                f"wheels: {url}: {reason}",
+                hint="run it again once the index answers; it may need credentials or a CA file",
             )
     return None
 

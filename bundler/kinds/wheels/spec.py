@@ -50,7 +50,9 @@ class Spec(StrictModel):
         default=None, description="the PEP 503 index to resolve from; else pip's own configuration says it, else PyPI"
     )
     glibc: str | None = Field(
-        default=None, pattern=r"^2\.\d{1,2}$", description="the nodes' oldest glibc, where their distribution is not known"
+        default=None,
+        pattern=r"^2\.\d{1,2}$",
+        description="the nodes' oldest glibc, where their distribution is not known",
     )
 
     @field_validator("python")

@@ -37,7 +37,9 @@ class _Server:
 
 def find() -> str:
     """nginx's path. Raises SiteError when it is not installed."""
-    return find_program("nginx", hint="install nginx: it is in every distribution (dnf install nginx, apt install nginx)")
+    return find_program(
+        "nginx", hint="install nginx: it is in every distribution (dnf install nginx, apt install nginx)"
+    )
 
 
 def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection[Store]) -> Program:
@@ -59,9 +61,7 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         argv=(find(), "-p", str(folder), "-c", str(conf)),
         folder=folder,
         configuration=text,
-        listens=tuple(
-            Listen(host.strip("[]"), server.port, server.setting) for server in servers for host in _hosts()
-        ),
+        listens=tuple(Listen(host.strip("[]"), server.port, server.setting) for server in servers for host in _hosts()),
         probes=tuple(("127.0.0.1", server.port, server.probe) for server in servers),
     )
 

@@ -36,6 +36,7 @@ def unpack(layer: Iterator[bytes], root: Path, *, what: str) -> None:
                     raise _bad(what, f"more than {_LIMIT >> 20} MiB unpacked")
                 _put(tar, member, root.resolve(), what)
     except (tarfile.TarError, EOFError, OSError) as error:
+        stream.drain()  # were the bytes wrong, then that is what to say
         raise _bad(what, str(error)) from None
     stream.drain()
 

@@ -1,0 +1,97 @@
+"""A repository of the profile, opened for one target: its table of contents, and its metadata as scratch files."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundler.errors import ResolveError
+from bundler.kinds.rpms.metadata import RepoMetadata
+from bundler.kinds.rpms.repodata import Repomd, fetch_first, open_repository
+from bundler.kinds.rpms.spec import Repository
+from bundler.model.target import Target
+
+if TYPE_CHECKING:
+    from bundler.transfer.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+# repomd.xml's types for one thing; the first that the repository has is read.
+_COMPS = ("group", "group_gz", "group_xz", "group_zst")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`folder` is the repository's place in the bundle, `scratch` one for its metadata, gone after resolve."""
+
+    repo: Repository
+    target: Target
+    folder: str
+    repomd: Repomd
+    metadata: RepoMetadata
+    scratch: Path
+
+    @property
+    def what(self) -> str:
+        return f"repository {self.repo.id} for {self.target}"
+
+
+def open_origin(repo: Repository, target: Target, folder: str, upstream: Upstream) -> Origin:
+    """Find `repo` as `target` sees it and fetch its metadata. Raises ResolveError, FetchError, IntegrityError."""
+    what = f"repository {repo.id} for {target}"
+    log.info("rpms: reading %s", what)
+    repomd = open_repository(
+        upstream,
+        what,
+        url=repo.url and target.fill_in(repo.url),
+        metalink=repo.metalink and target.fill_in(repo.metalink),
+        mirrorlist=repo.mirrorlist and target.fill_in(repo.mirrorlist),
+    )
+    scratch = upstream.scratch / folder
+    metadata = _fetch(repomd, repo.id, scratch, upstream, what, repo.priority, repo.module_hotfixes)
+    return Origin(repo, target, folder, repomd, metadata, scratch)
+
+
+def open_installed(address: str, target: Target, upstream: Upstream) -> RepoMetadata | None:
+    """The repository that stands for what nodes have, or None where the profile says `none`."""
+    if address == "none":
+        return None
+    what = f"assume_installed for {target}"
+    repomd = open_repository(upstream, what, url=target.fill_in(address), metalink=None, mirrorlist=None)
+    return _fetch(repomd, "installed", upstream.scratch / "installed" / str(target), upstream, what)
+
+
+def _fetch(
+    repomd: Repomd,
+    id_: str,
+    scratch: Path,
+    upstream: Upstream,
+    what: str,
+    priority: int = 99,
+    module_hotfixes: bool = False,
+) -> RepoMetadata:
+    scratch.mkdir(parents=True)
+
+    def fetch(*types: str) -> Path | None:
+        return fetch_first(upstream, repomd, types, scratch, what)
+
+    def needed(type_: str) -> Path:
+        found = fetch(type_)
+        if found is None:
+            raise ResolveError(
+                f"{what}: {repomd.records[type_].path} is not there, though its repomd.xml lists it",
+                hint="the repository is broken or changing just now: run it again later, or name another mirror",
+            )
+        return found
+
+    return RepoMetadata(
+        id=id_,
+        primary=needed("primary"),
+        filelists=needed("filelists") if "filelists" in repomd.records else None,
+        comps=fetch(*_COMPS),
+        modules=fetch("modules"),
+        priority=priority,
+        module_hotfixes=module_hotfixes,
+    )

@@ -1,0 +1,81 @@
+"""From the profile's `rpms` section to exact packages: metadata is fetched, closures are solved, nothing else is moved."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bundler.errors import ProfileError
+from bundler.kinds.rpms.carry import carry
+from bundler.kinds.rpms.keys import Keyring
+from bundler.kinds.rpms.metadata import Chosen
+from bundler.kinds.rpms.origin import Origin, open_installed, open_origin
+from bundler.kinds.rpms.solve import closure
+from bundler.kinds.rpms.spec import Repository, Spec
+from bundler.model.items import Item
+from bundler.model.target import Target
+
+if TYPE_CHECKING:
+    from bundler.transfer.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+
+def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tuple[Item, ...]:
+    """An item for each package, each repository's metadata, and each signing key.
+
+    Raises ResolveError for packages that are not to be had, FetchError for a repository that cannot be reached,
+    ProfileError for a key that is none or a target that is left without a repository.
+    """
+    keyring = Keyring(upstream)
+    items: list[Item] = []
+    for target in targets:
+        repos = _repos(spec, target)
+        origins = [open_origin(repo, target, _folder(repo, target, targets), upstream) for repo in repos]
+        chosen = _solve(spec, target, origins, upstream)
+        for origin in origins:
+            items += carry(origin, chosen, spec, keyring, upstream)
+    return (*items, *keyring.items)
+
+
+def _repos(spec: Spec, target: Target) -> tuple[Repository, ...]:
+    repos = spec.repos_for(target)
+    twice = [id_ for id_, count in Counter(repo.id for repo in repos).items() if count > 1]
+    if twice:
+        raise ProfileError(
+            f"rpms.repos: two repositories for {target} have the id {twice[0]}",
+            hint="give them different ids, or limit them to different targets with `for:`",
+        )
+    if not repos and (spec.packages_for(target) or spec.modules_for(target)):
+        raise ProfileError(
+            f"rpms: packages are wanted for {target}, and no repository is for it",
+            hint="add a repository for this target, or limit the packages to other targets with `for:`",
+        )
+    return repos
+
+
+def _folder(repo: Repository, target: Target, targets: Sequence[Target]) -> str:
+    """Where the repository lies in the bundle; by architecture where a release has targets of several."""
+    arches = {each.arch for each in targets if (each.distro, each.release) == (target.distro, target.release)}
+    by_arch = f"{target.arch}/" if len(arches) > 1 else ""
+    return f"rpms/{target.distro}/{target.release}/{by_arch}{repo.id}"
+
+
+def _solve(spec: Spec, target: Target, origins: Sequence[Origin], upstream: Upstream) -> tuple[Chosen, ...]:
+    """The closure over all of the target's repositories. With mirrors alone it proves that they hold what is asked for."""
+    packages, modules = spec.packages_for(target), spec.modules_for(target)
+    if not packages and not modules:
+        return ()
+    log.info("rpms: solving %d requests for %s", len(packages) + len(modules), target)
+    chosen = closure(
+        [origin.metadata for origin in origins],
+        packages=packages,
+        modules=modules,
+        arch=target.arch,
+        weak_deps=spec.weak_deps,
+        assume_installed=open_installed(spec.assume_installed, target, upstream),
+    )
+    log.info("rpms: %d packages for %s", len(chosen), target)
+    return chosen

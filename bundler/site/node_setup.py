@@ -1,0 +1,149 @@
+"""What puts a release's node files in place on a machine, takes them away again, and proves that they work.
+
+    setup.sh, revert.sh, check.sh   POSIX sh, self-contained: `curl -fsS URL/nodes/setup.sh | sh`
+    node-setup.yml                  the same scripts as an Ansible playbook, for many machines
+
+setup.sh keeps what it changes before it changes it, so that revert.sh can put back every byte. There is one
+implementation of that: the playbook carries the scripts themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from bundler.model.contents import check_path
+from bundler.model.node_files import NodeCheck, NodeFile, NodeFiles
+from bundler.model.site import Served
+from bundler.site.templates import render
+
+
+def compose(served: Served, parts: Sequence[NodeFiles]) -> tuple[NodeFile, ...]:
+    """Every file of the release's `nodes/` folder: the kinds' own, in the order of `parts`, and the scripts for them.
+
+    Pure: the same arguments give the same files. Raises ValueError when two kinds want the same place, or a file has no
+    place of the form that the scripts can handle; both are errors of a kind, not of a user.
+    """
+    files = tuple(file for part in parts for file in part.files)
+    _check(files)
+    checks = (_answers(served), *(check for part in parts for check in part.checks))
+    placed = tuple(file for file in files if file.destination is not None)
+    setup, revert, check = _setup(served, placed), _revert(served), _check_script(served, checks)
+    return (
+        *files,
+        NodeFile("setup.sh", setup, mode=0o755),
+        NodeFile("revert.sh", revert, mode=0o755),
+        NodeFile("check.sh", check, mode=0o755),
+        NodeFile("node-setup.yml", _playbook(served, setup, revert, check)),
+        NodeFile("README.txt", _render("README.txt.j2", served, files=files)),
+    )
+
+
+def _answers(served: Served) -> NodeCheck:
+    url = shlex.quote(f"{served.url}/nodes/README.txt")
+    return NodeCheck("the admin host answers", "curl", f"curl -fsS --max-time 20 -o /dev/null {url}")
+
+
+def _setup(served: Served, files: Sequence[NodeFile]) -> str:
+    about = (
+        f"Makes this machine use {_title(served)}.",
+        "Running it again is harmless; revert.sh puts everything back as it was.",
+    )
+    return _render(
+        "setup.sh.j2",
+        served,
+        about=about,
+        files=files,
+        destinations=sorted({file.destination for file in files if file.destination}),
+        identity=hashlib.sha256(repr((served.name, files)).encode()).hexdigest(),
+    )
+
+
+def _revert(served: Served) -> str:
+    return _render("revert.sh.j2", served, about=(f"Puts back all that setup.sh of {served.name} has changed.",))
+
+
+def _check_script(served: Served, checks: Sequence[NodeCheck]) -> str:
+    about = (f"Proves that this machine can use {_title(served)}.", "It exits 1 when a check fails.")
+    return _render("check.sh.j2", served, about=about, checks=checks)
+
+
+def _render(template: str, served: Served, **values: object) -> str:
+    return render(template, name=served.name, version=served.version, url=served.url, title=_title(served), **values)
+
+
+def _title(served: Served) -> str:
+    return f"{served.name} {served.version} of {served.url}"
+
+
+def _check(files: Sequence[NodeFile]) -> None:
+    """Raise ValueError for files that the scripts cannot put in place."""
+    paths = [file.path for file in files]
+    places = [file.destination for file in files if file.destination]
+    for names in (paths, places):
+        if len(set(names)) != len(names):
+            raise ValueError(f"two node files for {next(name for name in names if names.count(name) > 1)}")
+    for file in files:
+        check_path(file.path)
+        for place in (file.destination, file.only_where, *file.displaces):
+            if place is not None and (not place.startswith("/") or place != f"/{check_path(place[1:])}"):
+                raise ValueError(f"{file.path}: {place!r} is no absolute path")
+        if "\0" in file.content:
+            raise ValueError(f"{file.path}: a shell script cannot hold a NUL")
+
+
+class _Unsafe(str):
+    """Text that Ansible must not take for a template."""
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+_Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style="|"))
+
+
+def _playbook(served: Served, setup: str, revert: str, check: str) -> str:
+    """The scripts as tasks: each is handed to sh on a node's standard input."""
+
+    def run(name: str, script: str, **more: Any) -> dict[str, Any]:
+        return {
+            "name": name,
+            "ansible.builtin.command": {
+                "argv": ["/bin/sh", "-s"],
+                "stdin": "{{ " + script + " }}",
+                "stdin_add_newline": False,
+            },
+            **more,
+        }
+
+    play = {
+        "name": f"Use {_title(served)}",
+        "hosts": "all",
+        "become": True,
+        "gather_facts": False,
+        "vars": {"revert": False, "setup_sh": _Unsafe(setup), "revert_sh": _Unsafe(revert), "check_sh": _Unsafe(check)},
+        "tasks": [
+            run(
+                "Put the node files in place",
+                "setup_sh",
+                register="setup_run",
+                changed_when="'changed: ' in setup_run.stdout",
+                when="not revert | bool",
+            ),
+            run("Prove that they work", "check_sh", changed_when=False, when="not revert | bool"),
+            run(
+                "Put everything back",
+                "revert_sh",
+                register="revert_run",
+                changed_when="'changed: ' in revert_run.stdout",
+                when="revert | bool",
+            ),
+        ],
+    }
+    head = f"# ansible-playbook -i INVENTORY node-setup.yml [-e revert=true]: {_title(served)}, on many machines\n"
+    return head + yaml.dump([play], Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)

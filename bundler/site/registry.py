@@ -1,0 +1,188 @@
+"""The site's registry as a store: blobs go in while a bundle is loaded, manifests and then tags when it is committed.
+
+Nothing can be pulled before `commit`: blobs that no manifest names are invisible. Both own and external registries are
+filled this way, over the API of the OCI distribution-spec 1.1.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from bundler.errors import BundleError, SiteError
+from bundler.model.items import Object
+from bundler.model.site import SiteConfig
+from bundler.site.content import Content
+from bundler.site.registry_client import RegistryClient
+
+log = logging.getLogger(__name__)
+
+_DIGEST_HEADER = "Docker-Content-Digest"
+_MANIFEST_LIMIT = 4 << 20  # bytes
+
+# Without it, distribution 2.8 answers with a manifest converted to Docker's schema 1, of another digest.
+_ACCEPT = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+)
+
+
+class RegistryStore:
+    """The registry that nodes pull from. The `stage_` methods may be called from several threads.
+
+    `bytes_written` and `objects_written` count what the registry took: what it has already is not sent again.
+    """
+
+    def __init__(self, config: SiteConfig) -> None:
+        external = config.registry
+        url = external.url if external else f"http://127.0.0.1:{config.backends.registry}"
+        self._client = RegistryClient(url, external.credentials if external else None)
+        self._lock = threading.Lock()
+        self._one_at_a_time: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._repositories: dict[str, list[str]] = defaultdict(list)
+        self._manifests: dict[tuple[str, str], _Staged] = {}
+        self.bytes_written = 0
+        self.objects_written = 0
+
+    def stage_blob(self, repository: str, digest: str, obj: Object, content: Content) -> None:
+        """Have the blob in `repository`: there already, mounted from another of this store's, or sent as it is read.
+
+        Raises IntegrityError (of `content`), after which the registry has nothing of it; SiteError, SpaceError.
+        """
+        with self._lock:
+            alone = self._one_at_a_time[digest]
+        with alone:  # so that a second repository can mount what the first one was sent
+            known = self._repositories[digest]
+            if repository in known:
+                return
+            if not self._has_blob(repository, digest):
+                elsewhere = known[0] if known else None
+                sent = self._client.upload(repository, digest, _Body(obj, content), mount_from=elsewhere)
+                self._count(sent)
+            known.append(repository)
+
+    def stage_manifest(
+        self, repository: str, references: Sequence[str], media_type: str, obj: Object, content: Content
+    ) -> None:
+        """Remember a manifest or index, and the tags that shall lead to it; `commit` pushes it.
+
+        Its bytes are verified now, so that a damaged one ends the load before anything is published. An index must be
+        staged after the manifests it names. Raises IntegrityError (of `content`).
+        """
+        content.read(obj, limit=_MANIFEST_LIMIT)
+        with self._lock:
+            staged = self._manifests.setdefault(
+                (repository, f"sha256:{obj.sha256}"), _Staged(media_type, obj, content, set())
+            )
+            staged.tags.update(references)
+
+    def commit(self) -> None:
+        """Push what was staged: every manifest by its digest, in the order staged, and then every tag.
+
+        So no tag leads to an image that is not whole. Raises SiteError when the registry refuses one.
+        """
+        for (repository, digest), staged in self._manifests.items():
+            self._put(repository, digest, digest, staged)
+        for (repository, digest), staged in self._manifests.items():
+            for tag in sorted(staged.tags):
+                self._put(repository, tag, digest, staged)
+        self._manifests.clear()
+
+    def remove(self, repository: str, reference: str, *, keep: Collection[str] = ()) -> None:
+        """Take a tag, or a manifest by its digest, out of `repository`; one that is not there is no error.
+
+        A registry that cannot delete a tag (distribution 2.8) deletes the manifest, and every tag of it with that. So
+        there a tag stays when another has the same digest, or when the digest is one of `keep`: what other releases use
+        of this repository. Blobs stay until the registry's own garbage collection.
+        """
+        is_tag = not reference.startswith("sha256:")
+        if is_tag and self._delete(repository, reference, expect=(202, 404, 400, 405)) in (202, 404):
+            return
+        digest = self._digest(repository, reference) if is_tag else reference
+        if digest is None:
+            return
+        others = (tag for tag in self._tags(repository) if is_tag and tag != reference)
+        if digest in keep or any(self._digest(repository, tag) == digest for tag in others):
+            log.info("%s:%s stays in the registry: %s is also in use otherwise", repository, reference, digest)
+            return
+        self._delete(repository, digest, expect=(202, 404))
+
+    def _put(self, repository: str, reference: str, digest: str, staged: _Staged) -> None:
+        """Have `reference` (a tag, or the digest itself) lead to the manifest."""
+        if self._digest(repository, reference) == digest:
+            return
+        data = staged.content.read(staged.obj, limit=_MANIFEST_LIMIT)
+        answer = self._client.request(
+            "PUT",
+            repository,
+            f"manifests/{reference}",
+            expect=(201,),
+            headers={"Content-Type": staged.media_type},
+            data=data,
+        )
+        told = answer.headers.get(_DIGEST_HEADER, digest)
+        if told != digest:
+            raise SiteError(
+                f"the registry took {repository} {digest} for {told}",
+                hint="it changes manifests, which breaks every pinned digest: use a registry that keeps their bytes",
+            )
+        self._count(len(data))
+
+    def _has_blob(self, repository: str, digest: str) -> bool:
+        # 307: a registry that keeps blobs elsewhere and sends its clients there has it.
+        answer = self._client.request("HEAD", repository, f"blobs/{digest}", expect=(200, 302, 307, 404))
+        return answer.status_code != 404
+
+    def _digest(self, repository: str, reference: str) -> str | None:
+        """Digest of the manifest that `reference` leads to; None when there is none."""
+        answer = self._client.request(
+            "HEAD", repository, f"manifests/{reference}", expect=(200, 404), headers={"Accept": _ACCEPT}
+        )
+        return answer.headers.get(_DIGEST_HEADER) if answer.status_code == 200 else None
+
+    def _tags(self, repository: str) -> list[str]:
+        answer = self._client.request("GET", repository, "tags/list", expect=(200, 404))
+        return list(answer.json().get("tags") or []) if answer.status_code == 200 else []
+
+    def _delete(self, repository: str, reference: str, *, expect: Collection[int]) -> int:
+        answer = self._client.request(
+            "DELETE", repository, f"manifests/{reference}", expect=expect, actions="pull,push,delete"
+        )
+        return answer.status_code
+
+    def _count(self, sent: int) -> None:
+        with self._lock:
+            self.bytes_written += sent
+            self.objects_written += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A manifest that waits for the commit."""
+
+    media_type: str
+    obj: Object
+    content: Content
+    tags: set[str]
+
+
+class _Body:
+    """An object as a request's body. Requests sends Content-Length because it has a length; each try reads it anew."""
+
+    def __init__(self, obj: Object, content: Content) -> None:
+        self._obj = obj
+        self._content = content
+
+    def __len__(self) -> int:
+        return self._obj.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._content.stream(self._obj)
+        except OSError as error:  # else it would look like the connection's failure
+            raise BundleError(
+                f"cannot read {self._obj.path} from the bundle: {error.strerror}", hint="see the medium it lies on"
+            ) from error
