@@ -162,7 +162,7 @@ def cli() -> None:
     """
 
 
-class ProfileName(click.ParamType):
+class ProfileName(click.ParamType[str]):
     """A profile by path or by shipped name; completes both."""
 
     name = "profile"
@@ -370,7 +370,12 @@ def install(
     config = read_site(site_file, address=address, root=root)
     if dry_run:
         outlook = pipeline.outlook(bundle, config)
-        document = {"name": outlook.name, "version": outlook.version, "id": outlook.id, "url": outlook.url}
+        document: dict[str, Any] = {
+            "name": outlook.name,
+            "version": outlook.version,
+            "id": outlook.id,
+            "url": outlook.url,
+        }
         document |= {"needed": outlook.needed, "available": outlook.available, "installed": outlook.installed}
         state = "is installed already" if outlook.installed else "would be installed"
         room = f"it needs at most {human(outlook.needed)}; {human(outlook.available)} are free"

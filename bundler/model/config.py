@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from bundler.model.target import StrictModel
 
-MirrorUrl = Annotated[str, StringConstraints(pattern=r"^(https?|file)://\S+$")]
+MirrorUrl = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 
 
 class HostCredentials(StrictModel):

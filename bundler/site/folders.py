@@ -33,8 +33,8 @@ def parent_of(root: Path, path: str, *, make: bool) -> Iterator[tuple[int, str]]
     """The folder of `path` below `root` as an open descriptor, and the last name in `path`.
 
     Each step is opened without following symbolic links, so the descriptor lies below `root` whatever anyone planted
-    there. With `make`, missing folders are made. Raises ValueError when `path` is no bundle path (`check_path`), OSError
-    (ENOENT, ENOTDIR, ELOOP …) when a step is missing or no folder.
+    there. With `make`, missing folders are made. Raises ValueError when `path` is no bundle path (`check_path`),
+    OSError (ENOENT, ENOTDIR, ELOOP …) when a step is missing or no folder.
     """
     *folders, name = check_path(path).split("/")
     at = os.open(root, _FOLDER)

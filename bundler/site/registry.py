@@ -7,10 +7,12 @@ filled this way, over the API of the OCI distribution-spec 1.1.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bundler.errors import BundleError, SiteError
 from bundler.model.items import Object
@@ -157,6 +159,15 @@ class RegistryStore:
         with self._lock:
             self.bytes_written += sent
             self.objects_written += 1
+
+
+def discard_uploads(storage: Path) -> None:
+    """Delete what broken uploads left in `storage`, the folder of a distribution registry that nobody pushes to now.
+
+    Distribution itself does so after a week (`storage.maintenance.uploadpurging`), which a full disk cannot wait for.
+    """
+    for session in storage.glob("docker/registry/v2/repositories/**/_uploads/*"):
+        shutil.rmtree(session, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ class RegistryClient:
     def upload(self, repository: str, digest: str, body: Body, *, mount_from: str | None = None) -> int:
         """Bring a blob: mounted from another repository that has it, else by one streaming PUT; gives the bytes sent.
 
-        A stream that raises is cut off and its upload session deleted, so that the registry never completes it.
+        A stream that raises is cut off, so that the registry never completes it, and its upload session deleted, as far
+        as the registry lets a client (distribution does not once bytes have arrived: see `discard_uploads`).
         """
         return self._patiently(lambda: self._upload(repository, digest, body, mount_from))
 
@@ -94,7 +95,7 @@ class RegistryClient:
         try:
             self._send("PUT", session, scopes, (201, 204), params={"digest": digest}, data=body if len(body) else b"")
         except BaseException:
-            with suppress(BundlerError, _AgainError):  # it is only tidying: the registry purges old sessions itself
+            with suppress(BundlerError, _AgainError):  # only tidying: what counts is the error
                 self._send("DELETE", session, scopes, range(600))
             raise
         return len(body)

@@ -1,4 +1,4 @@
-"""Releases: what is installed on a site, and which of it is current. The manifests on the web root are the only record."""
+"""Releases: what is installed on a site, and which of it is current. The manifests on the web root are the record."""
 
 from __future__ import annotations
 

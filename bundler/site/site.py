@@ -16,28 +16,42 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from bundler.bundle.manifest import Manifest
 from bundler.errors import BusyError, SiteError, SpaceError
-from bundler.model.items import Item, Object
+from bundler.model.items import Object
 from bundler.model.node_files import NodeFile
 from bundler.model.site import SiteConfig
+from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.index import WheelIndex
 from bundler.site.registry import RegistryStore
 from bundler.site.releases import InstalledRelease, Release
-from bundler.site.services import ServiceManager
+from bundler.site.services import ServiceManager, Store
 from bundler.site.services.process import ProcessManager
 from bundler.site.web import WebRoot
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# Which store has what lies under a folder of the bundle; all else is the web root's.
+_STORES: dict[str, Store] = {"images": "registry", "wheels": "index"}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the stores have really written: what was there already does not count. `size` is in bytes."""
+
+    objects: int
+    size: int
 
 
 class Site:
@@ -49,7 +63,7 @@ class Site:
         self.web = WebRoot(Path(config.web.directory).absolute() if config.web else self.root / "repos")
         self.services: ServiceManager = ProcessManager(config, self.web.directory)
         self._jobs = jobs
-        self._release: Release | None = None
+        self._manifest: Manifest | None = None
 
     @cached_property
     def registry(self) -> RegistryStore:
@@ -61,9 +75,87 @@ class Site:
         """The wheels' index, external or own; its service must run."""
         return WheelIndex(self.config)
 
+    @property
+    def written(self) -> Written:
+        """What was written through this object."""
+        stores = (self.web, *(vars(self)[name] for name in ("registry", "index") if name in vars(self)))
+        return Written(sum(store.objects_written for store in stores), sum(store.bytes_written for store in stores))
+
+    def releases(self) -> list[InstalledRelease]:
+        """What is installed, sorted by name, version and id; earlier releases that are still there included."""
+        return self.web.releases()
+
+    def available_space(self) -> int:
+        """Bytes that are free where the site's data lies or will lie, each file system counted once."""
+        return sum(_room({self.root, self.web.directory}).values())
+
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the only bundler that changes this site. Raises BusyError when another one is at it."""
+    def opened(self, manifest: Manifest, content: Content) -> Iterator[Site]:
+        """The site with the release `manifest` begun: its services run, and its stores take objects until `commit`.
+
+        Nobody else can change the site meanwhile. Leaving without a commit publishes nothing; what has arrived is kept,
+        and opening the same release again goes on. Raises BusyError, SpaceError, SiteError.
+        """
+        with self._lock():
+            self.web.open(Release(manifest.name, manifest.version, manifest.id))
+            self._require_space(manifest.payload)
+            self.services.prepare(_stores(manifest.payload), manifest.items, content)
+            self.services.start()
+            if self.services.has("index"):
+                self.index.open(manifest.name, manifest.version)
+            self._manifest = manifest
+            yield self
+
+    def each(self, work: Callable[[T], object], things: Iterable[T]) -> None:
+        """Call `work` with each of `things`, on a few threads. The first error stops the rest and is raised."""
+        with ThreadPoolExecutor(self._jobs, thread_name_prefix="load") as pool:
+            try:
+                for future in as_completed([pool.submit(work, thing) for thing in things]):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def commit(self, nodes: Sequence[NodeFile]) -> None:
+        """Publish the opened release, with `nodes` as `compose` made them."""
+        if self._manifest is None:
+            raise RuntimeError("no release is open")
+        if self.services.has("registry"):
+            self.registry.commit()
+        if self.services.has("index"):
+            self.index.commit()
+        self.web.commit(self._manifest.data, nodes)
+        self._manifest = None
+
+    def remove(self, name: str, *, purge: bool) -> None:
+        """Take every release called `name` away from the nodes; with `purge` delete their data too.
+
+        What another release uses stays. When no release is left, the services stop. Raises SiteError when nothing is
+        called `name`, BusyError.
+        """
+        releases = self.releases()
+        names = {release.name for release in releases if release.current}
+        going = [release for release in releases if release.name == name]
+        staying = [release for release in releases if release.name in names - {name}]
+        if not going:
+            raise SiteError(
+                f"no release called {name} is installed",
+                hint=f"installed are: {', '.join(sorted({release.name for release in releases})) or 'none'}",
+            )
+        with self._lock():
+            self.web.unlink(name)
+            if purge and going == releases:
+                self._remove_all()
+                return
+            self.services.start()
+            self._remove_from_stores(going, staying, purge=purge)
+            for release in going if purge else ():
+                self.web.remove(release)
+            if not staying:
+                self.services.stop()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
         make_folder(self.root)
         path = self.root / ".lock"
         try:
@@ -76,12 +168,8 @@ class Site:
         finally:
             os.close(file)
 
-    def releases(self) -> list[InstalledRelease]:
-        """What is installed, sorted by name, version and id; earlier releases that are still there included."""
-        return self.web.releases()
-
-    def require_space(self, objects: Iterable[Object]) -> None:
-        """See that what of `objects` no installed release has brought yet finds room. Raises SpaceError."""
+    def _require_space(self, objects: Iterable[Object]) -> None:
+        """See that what of `objects` is not here yet finds room."""
         present = {obj.sha256 for release in self.releases() for obj in release.manifest.payload}
         missing = {obj.sha256: obj.size for obj in objects if obj.sha256 not in present}
         needed = sum(missing.values()) - self.web.staged_bytes()
@@ -93,51 +181,65 @@ class Site:
                 hint="make room there, or name a root on a larger file system (--root DIR)",
             )
 
-    def open(self, name: str, version: str, id: str) -> None:  # noqa: A002 - the design's word
-        """Begin to load a release: from now on the stores take its objects. The lock must be held."""
-        self._release = Release(name, version, id)
-        self.web.open(self._release)
-        self.index.open(name, version)
-
-    def each(self, work: Callable[[T], object], things: Iterable[T]) -> None:
-        """Call `work` with each of `things`, on a few threads. The first error stops the rest and is raised."""
-        with ThreadPoolExecutor(self._jobs, thread_name_prefix="load") as pool:
-            try:
-                for future in as_completed([pool.submit(work, thing) for thing in things]):
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-    def commit(self, manifest: bytes, nodes: Sequence[NodeFile]) -> None:
-        """Publish the open release. `manifest` is the bundle's own manifest.json, `nodes` what `compose` made."""
-        self.registry.commit()
-        self.index.commit()
-        self.web.commit(manifest, nodes)
-
-    def remove(self, name: str, *, purge: bool) -> None:
-        """Take every release called `name` away from the nodes; with `purge` delete their trees and indexes too.
-
-        What another release uses stays. When no release is left, the services stop, and with `purge` their data goes.
-        Raises SiteError when nothing is called `name`.
-        """
-        releases = self.releases()
-        names = {release.name for release in releases if release.current}
-        going = [release for release in releases if release.name == name]
-        staying = [release for release in releases if release.name in names - {name}]
-        if not going:
-            raise SiteError(
-                f"no release called {name} is installed",
-                hint=f"installed are: {', '.join(sorted(names)) or 'none'}",
-            )
-        self.web.unlink(name)
-        if purge and not staying:
-            self._remove_all()
-            return
-        self.services.start()
-        self._remove_from_stores(going, staying, purge=purge)
-        if purge:
+    def _remove_from_stores(
+        self, going: Sequence[InstalledRelease], staying: Sequence[InstalledRelease], *, purge: bool
+    ) -> None:
+        if self.services.has("index"):
             for release in going:
-                self.web.remove(release)
-        if not staying:
-            self.services.stop()
+                self.index.remove(release.name, release.version, purge=purge)
+        if not self.services.has("registry"):
+            return
+        kept = _references(staying)
+        for repository, references in _references(going).items():
+            keep = kept.get(repository, set())
+            for reference in sorted(references - keep):
+                self.registry.remove(repository, reference, keep=keep)
+
+    def _remove_all(self) -> None:
+        """Leave nothing of the site; an external store keeps what it has."""
+        self.services.remove()
+        for folder in (self.root / "registry", self.root / "devpi"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.web.remove_all()
+        (self.root / ".lock").unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: someone keeps other things there
+            self.root.rmdir()
+
+
+def _stores(objects: Iterable[Object]) -> set[Store]:
+    """The stores that `objects` go to; the web root always, for it has the node files."""
+    return {"web", *(_STORES[top] for top in {obj.path.split("/", 1)[0] for obj in objects} if top in _STORES)}
+
+
+def _acquire(file: int, root: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BusyError(f"another bundler is at work on {root}", hint="wait until it has ended") from None
+
+
+def _references(releases: Iterable[InstalledRelease]) -> dict[str, set[str]]:
+    """What releases have in the registry: by repository, the tags and digests that lead to their images.
+
+    An item is in the registry when it says so: with `repository`, `tags` and `digest` among its attributes.
+    """
+    found: dict[str, set[str]] = {}
+    for item in (item for release in releases for item in release.manifest.items):
+        match item.attributes:
+            case {"repository": str(repository), "tags": [*tags], "digest": str(digest)}:
+                found.setdefault(repository, set()).update((digest, *(str(tag) for tag in tags)))
+    return found
+
+
+def _room(folders: Iterable[Path]) -> dict[Path, int]:
+    """Bytes that are free, once per file system, where `folders` are or will be."""
+    room: dict[int, tuple[Path, int]] = {}
+    for folder in sorted(folders):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        free = os.statvfs(there)
+        room.setdefault(there.stat().st_dev, (folder, free.f_bavail * free.f_frsize))
+    return dict(room.values())
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.2f} GiB"

@@ -18,7 +18,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -110,6 +110,21 @@ class WebRoot:
         """Delete the tree of `release`, complete or staged. It must not be current."""
         for tree in (RELEASES, STAGING):
             shutil.rmtree(self.directory / tree / release.folder, ignore_errors=True)
+
+    def remove_all(self) -> None:
+        """Delete every release and what was staged, and the folder too when nothing else is in it."""
+        for name in {release.name for release in self.releases()}:
+            self.unlink(name)
+        for tree in (RELEASES, STAGING):
+            shutil.rmtree(self.directory / tree, ignore_errors=True)
+        with suppress(OSError):
+            self.directory.rmdir()
+
+    def staged_bytes(self) -> int:
+        """Bytes of the files in the open release's tree."""
+        if self._load is None:
+            return 0
+        return sum(path.lstat().st_size for path in self._load.tree.rglob("*") if path.is_file())
 
     def _put(self, load: _Load, path: str, data: bytes, mode: int) -> None:
         load.add(path)

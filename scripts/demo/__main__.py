@@ -1,4 +1,4 @@
-"""`make demo`: build a bundle, carry it over an air gap, install it, use it from a node. Tells what it does as it goes."""
+"""`make demo`: build a bundle, carry it over an air gap, install it, use it from a node; tell it all as it goes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import FrameType
 from scripts.demo import checks
 from scripts.demo.hosts import can_make_namespaces
 from scripts.demo.internet import internet
-from scripts.demo.journey import journey, remove
+from scripts.demo.journey import Say, journey, remove
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -54,7 +54,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _demo(work: Path, gap: bool, say: checks.Callable[[str], None]) -> list[checks.Outcome]:
+def _demo(work: Path, gap: bool, say: Say) -> list[checks.Outcome]:
     if not gap:
         say("Not root: no namespaces, so there is no air gap to show; everything runs on loopback at free ports.")
     shared = _PROJECT.parent / "shared"

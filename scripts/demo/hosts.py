@@ -66,6 +66,14 @@ class Host:
 HERE = Host("here", "127.0.0.1")
 
 
+def program(name: str) -> str:
+    """Where a program lies; Debian keeps some in sbin, which is not on everybody's PATH. Raises RuntimeError."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        raise RuntimeError(f"{name} is not installed; scripts/install-system-packages.sh does that, as root")
+    return found
+
+
 def can_make_namespaces() -> bool:
     """Whether this user may: root, with iproute2 and util-linux at hand."""
     return os.geteuid() == 0 and all(shutil.which(program) for program in ("ip", "nsenter", "unshare"))
@@ -75,7 +83,7 @@ def can_make_namespaces() -> bool:
 def air_gap(work: Path) -> Iterator[tuple[Host, Host]]:
     """Two hosts, the site and a node, that reach each other and nothing else; all that runs there ends with them.
 
-    The node has an /etc of its own (a copy under `work`), so that set-up scripts do to it what they do to a real one.
+    The node has an /etc and a /var/lib of its own (under `work`), for set-up scripts to change as on a real one.
     """
     site, node = (f"bundler-{name}-{os.getpid()}" for name in ("site", "node"))
     with ExitStack() as stack:
@@ -89,29 +97,34 @@ def air_gap(work: Path) -> Iterator[tuple[Host, Host]]:
             HERE.run(["ip", "-n", namespace, "link", "set", "lo", "up"])
         # nsenter, not `ip netns exec`: that one mounts another /sys, and podman then finds no cgroups.
         enter_site = ("nsenter", f"--net=/run/netns/{site}", "--")
-        holder = stack.enter_context(_private_etc(node, work))
-        # The holder's process id goes by its /proc entry: the namespaces are those of that process and no other.
+        holder = stack.enter_context(_own_folders(node, work))
         enter_node = ("nsenter", f"--target={holder}", "--mount", "--net", "--")
-        home = work / "home"
-        home.mkdir()
-        # Nothing of the caller's shell (pip's index, proxies) may help the node.
-        clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
-        yield Host("site", SITE_ADDRESS, enter_site), Host("node", NODE_ADDRESS, enter_node, clean)
+        yield Host("site", SITE_ADDRESS, enter_site), Host("node", NODE_ADDRESS, enter_node, clean_environment(work))
+
+
+def clean_environment(work: Path) -> dict[str, str]:
+    """An environment with nothing of the caller's shell in it: a proxy or a pip index from there must not help."""
+    home = work / "home"
+    home.mkdir()
+    # Debian's rpm keeps its database in the user's home folder; a node's lies where rpm's own default is.
+    (home / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
+    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
 
 
 @contextmanager
-def _private_etc(namespace: str, work: Path) -> Iterator[int]:
-    """A process that sits in the network namespace with a copy of /etc mounted over the real one; gives its id."""
-    copy = work / "etc"
-    shutil.copytree("/etc", copy, symlinks=True)
-    script = 'mount --bind "$1" /etc && echo ready && exec sleep infinity'
+def _own_folders(namespace: str, work: Path) -> Iterator[int]:
+    """A process that sits in the network namespace with a copy of /etc and an empty /var/lib mounted; gives its id."""
+    etc, state = work / "etc", work / "var-lib"
+    shutil.copytree("/etc", etc, symlinks=True)
+    state.mkdir()
+    script = 'mount --bind "$1" /etc && mount --bind "$2" /var/lib && echo ready && exec sleep infinity'
     argv = ["nsenter", f"--net=/run/netns/{namespace}", "--", "unshare", "--mount", "--", "sh", "-c", script, "sh"]
     # A session of its own: Ctrl-C on the terminal is for the demo, which then ends what it started in order.
-    with subprocess.Popen([*argv, str(copy)], stdout=subprocess.PIPE, text=True, start_new_session=True) as holder:
+    with subprocess.Popen([*argv, etc, state], stdout=subprocess.PIPE, text=True, start_new_session=True) as holder:
         try:
             assert holder.stdout is not None
             if holder.stdout.readline().strip() != "ready":
-                raise RuntimeError("could not give the node an /etc of its own (mount --bind failed)")
+                raise RuntimeError("could not give the node folders of its own (mount --bind failed)")
             yield holder.pid
         finally:
             holder.kill()

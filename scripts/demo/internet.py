@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from scripts.demo import images, packages
-from scripts.demo.hosts import HERE
+from scripts.demo.hosts import HERE, program
 from scripts.demo.servers import free_port, server
 
 _ROCKY = "download.rockylinux.org/pub/rocky"
@@ -112,7 +112,7 @@ def internet(folder: Path, shared: Path | None, *, bytes_per_second: int | None 
     with ExitStack() as stack:
         config = folder / "registry.yml"
         config.write_text(yaml.safe_dump(_registry_config(folder / "registry", registry)))
-        argv = [_program("docker-registry"), "serve", str(config)]
+        argv = [program("docker-registry"), "serve", str(config)]
         stack.enter_context(server(argv, port=registry, log=folder / "registry.log"))
         _images(folder, f"http://127.0.0.1:{registry}", shared)
 
@@ -121,7 +121,7 @@ def internet(folder: Path, shared: Path | None, *, bytes_per_second: int | None 
         user = "user root;" if os.geteuid() == 0 else ""
         config.write_text(_NGINX.format(folder=folder, port=port, registry=registry, rate=rate, user=user))
         error_log = folder / "nginx-error.log"
-        argv = [_program("nginx"), "-e", str(error_log), "-p", str(folder), "-c", str(config)]
+        argv = [program("nginx"), "-e", str(error_log), "-p", str(folder), "-c", str(config)]
         stack.enter_context(server(argv, port=port, log=error_log))
         yield found
 
@@ -136,11 +136,13 @@ def _registry_config(folder: Path, port: int) -> dict[str, object]:
 
 
 def _rocky(folder: Path, www: Path, shared: Path | None) -> None:
-    tree = www / _ROCKY
+    work, tree = folder / "packages", www / _ROCKY
+    work.mkdir()
     if shared is None:
-        packages.built_repositories(folder / "rpmbuild", tree)
+        packages.built_repositories(work, tree)
         return
-    packages.rocky_repositories(shared / "rpm" / "rocky8", shared / "rpm" / "keys" / "RPM-GPG-KEY-Rocky-8", tree)
+    key = shared / "rpm" / "keys" / "RPM-GPG-KEY-Rocky-8"
+    packages.rocky_repositories(shared / "rpm" / "rocky8", key, work, tree)
     # What a minimal node has already stands in a repository of its own, so that these few packages have a closure.
     shutil.copytree(shared / "rpm" / "node-base", www / "node-base.invalid")
     shutil.copytree(shared / "rpm" / "rocky8", www / "mirror.invalid" / "rocky8")
@@ -156,7 +158,7 @@ def _kubernetes(folder: Path) -> None:
 
 def _images(folder: Path, registry: str, shared: Path | None) -> None:
     layouts = folder / "layouts"
-    daemon = Path(_program("docker-registry"))
+    daemon = Path(program("docker-registry"))
     files: dict[str, Path | bytes] = dict(images.with_libraries(daemon))
     config = _registry_config(Path("/var/lib/registry"), 5000) | {"http": {"addr": ":5000"}}
     files |= {"/bin/registry": daemon, "/etc/distribution/config.yml": yaml.safe_dump(config).encode()}
@@ -182,11 +184,3 @@ def _images(folder: Path, registry: str, shared: Path | None) -> None:
     skopeo = ["skopeo", "--insecure-policy", "--tmpdir", str(folder), "copy", "--quiet", "--dest-tls-verify=false"]
     target = registry.replace("http://", "docker://") + "/library/alpine:3.11"
     HERE.run([*skopeo, f"docker-archive:{archive}", target])
-
-
-def _program(name: str) -> str:
-    """A server's program; Debian keeps some in sbin, which is not on everybody's PATH."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found is None:
-        raise RuntimeError(f"{name} is not installed; scripts/install-system-packages.sh does that, as root")
-    return found

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from scripts.demo.hosts import HERE, Host, air_gap
+from scripts.demo.hosts import HERE, Host, air_gap, clean_environment
 from scripts.demo.internet import Internet
 from scripts.demo.node import Node
 from scripts.demo.servers import free_port
@@ -33,8 +33,8 @@ def bundler(
 def settings(internet: Internet) -> list[str]:
     """What the demo changes in its profile, as options.
 
-    A repository stands for what nodes have, where the internet has one: the few packages there then have a closure. And the
-    Python that runs this is one the wheels must serve.
+    A repository stands for what nodes have, where the internet has one: the few packages there then have a closure.
+    And the Python that runs this is one the wheels must serve.
     """
     changes = []
     if "https://node-base.invalid/" in internet.mirrors:
@@ -142,7 +142,7 @@ def journey(work: Path, internet: Internet, *, gap: bool, say: Say, show: bool =
             say("Make two network namespaces, site and node, with a cable between them and no other route")
             site_host, node_host = stack.enter_context(air_gap(work))
         else:
-            site_host = node_host = HERE
+            site_host, node_host = HERE, Host("node", HERE.address, env=clean_environment(work))
         admin = stack.enter_context(site(site_host, work, own_ports=gap))
         say(f"Install on the site: bundler install {bundle.name} {' '.join(admin.options)}")
         answer = admin.install(bundle, show=show)
@@ -156,14 +156,12 @@ def _node(work: Path, internet: Internet, host: Host, admin: Site, *, gap: bool)
     if not gap:
         files = work / "node-files"
         bundler(host, "nodes", files, "--root", admin.root)
-        node = Node(host, work / "node", files / PROFILE if (files / PROFILE).is_dir() else files)
+        node = Node(host, work / "node", files)
         node.prepare(None)
         return node
     node = Node(host, work / "node")
     node.prepare(base)
-    script = work / "setup.sh"
-    node.curl(f"{admin.web}/{PROFILE}/nodes/setup.sh", script)
-    host.run(["sh", str(script)])
+    node.run(["sh", "-c", 'curl -fsS "$1" | sh', "sh", f"{admin.web}/{PROFILE}/nodes/setup.sh"])
     return node
 
 

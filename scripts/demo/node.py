@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.demo.hosts import Host
+from scripts.demo.hosts import Host, program
 
 # A sandbox, a container or an unprivileged user may not raise limits as far as podman wants to by default.
 _CONTAINERS_CONF = """\
@@ -16,13 +17,32 @@ runtime = "runc"
 [containers]
 default_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]
 """
+# What a script for nodes finds on Rocky 8, the repositories that nobody can reach included.
+_ROCKY = """\
+mkdir -p /etc/yum.repos.d /etc/dnf
+cat >/etc/yum.repos.d/Rocky-BaseOS.repo <<'END'
+[baseos]
+name=Rocky Linux $releasever - BaseOS
+mirrorlist=https://mirrors.rockylinux.org/mirrorlist?arch=$basearch&repo=BaseOS-$releasever
+END
+rm -f /etc/os-release
+cat >/etc/os-release <<'END'
+NAME="Rocky Linux"
+ID="rocky"
+ID_LIKE="rhel centos fedora"
+VERSION_ID="8.10"
+PLATFORM_ID="platform:el8"
+END
+"""
 
 
 @dataclass(frozen=True)
 class Node:
     """A Rocky 8 machine in `folder`: its root file system for dnf, its container storage, its virtual environments.
 
-    `files` holds the node files when they could not be put in /etc (without root); None: they lie in the host's /etc.
+    Its dnf, podman and pip3 are those of the host below, kept inside `folder` by wrappers in `folder/bin`: so they are
+    the machine's own for everything that runs there, check.sh too. `files` holds the node files when they could not be
+    put in /etc (without root); None: they lie in the host's /etc.
     """
 
     host: Host
@@ -36,55 +56,71 @@ class Node:
 
     def prepare(self, base: Path | None) -> None:
         """Make the machine, with the RPM `base` on it (what a minimal node has already) where there is one."""
-        for name in ("root", "log", "storage", "run"):
+        for name in ("root", "log", "storage", "run", "bin"):
             (self.folder / name).mkdir(parents=True)
         (self.folder / "containers.conf").write_text(_CONTAINERS_CONF)
+        self._wrap("dnf", self._dnf())
+        storage = [f"--root={self.folder / 'storage'}", f"--runroot={self.folder / 'run'}", "--storage-driver=vfs"]
+        self._wrap("podman", [program("podman"), *storage], CONTAINERS_CONF=str(self.folder / "containers.conf"))
+        self._wrap("pip3", [str(self._venv("tools") / "bin" / "pip")], **self._pip_settings())
+        if self.files is None:
+            self.run(["sh", "-c", _ROCKY])
         if base is not None:
-            self.host.run(["rpm", "--root", str(self.root), "--install", "--nodeps", str(base)])
+            self.run(["rpm", "--root", str(self.root), "--install", "--nodeps", str(base)])
 
-    def dnf(self, *arguments: str, reposdir: Path | None = None) -> str:
-        """Run Debian's dnf as the dnf of this machine; what it printed."""
-        if reposdir is None:
-            reposdir = self.files / "yum.repos.d" if self.files else Path("/etc/yum.repos.d")
+    def run(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+        """Run a command as this machine would; what it printed. Raises CommandError."""
+        path = f"{self.folder / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
+        return self.host.run(argv, env={"PATH": path, **(env or {})}).stdout
+
+    def dnf(self, *arguments: str) -> str:
+        """Run the machine's dnf; what it printed."""
+        return self.run(["dnf", "--assumeyes", *arguments])
+
+    def podman(self, *arguments: str) -> str:
+        """Run the machine's podman; what it printed."""
+        return self.run(["podman", *arguments])
+
+    def pip(self, environment: str, *arguments: str) -> str:
+        """Run pip in the machine's virtual environment of that name, a fresh one the first time; what it printed."""
+        return self.run([str(self._venv(environment) / "bin" / "pip"), *arguments], env=self._pip_settings())
+
+    def curl(self, url: str, to: Path | None = None) -> str:
+        """Fetch a URL, into a file when one is named; the body otherwise."""
+        output = ["--output", str(to)] if to else []
+        return self.run(["curl", "--fail", "--silent", "--show-error", "--max-time", "60", *output, url])
+
+    def _wrap(self, name: str, command: Sequence[str], **env: str) -> None:
+        """Make `name` a program of this machine that runs `command` with whatever comes behind."""
+        settings = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items())
+        wrapper = self.folder / "bin" / name
+        wrapper.write_text(f'#!/bin/sh\n{settings}exec {shlex.join(command)} "$@"\n')
+        wrapper.chmod(0o755)
+
+    def _dnf(self) -> list[str]:
         settings = {
-            "reposdir": reposdir,
+            "reposdir": self.files / "yum.repos.d" if self.files else "/etc/yum.repos.d",
             "varsdir": "/dev/null",
             "cachedir": self.folder / "dnf-cache",
             "logdir": self.folder / "log",
             "persistdir": self.folder / "dnf-state",
             "module_platform_id": "platform:el8",
-            # The packages' scripts would run on the machine below.
+            # The packages' scripts would run on the host below.
             "tsflags": "noscripts",
         }
-        options = [f"--setopt={name}={value}" for name, value in settings.items()]
         where = [
             f"--installroot={self.root}",
             "--releasever=8",
             "--forcearch=x86_64",
             "--disableplugin=local,versionlock",
         ]
-        return self.host.run(["dnf", "--assumeyes", *where, *options, *arguments]).stdout
+        return [program("dnf"), *where, *(f"--setopt={name}={value}" for name, value in settings.items())]
 
-    def podman(self, *arguments: str) -> str:
-        """Run podman with a storage of this machine's own; what it printed."""
-        env = {"CONTAINERS_CONF": str(self.folder / "containers.conf")}
-        storage = ["--root", str(self.folder / "storage"), "--runroot", str(self.folder / "run")]
-        return self.host.run(["podman", *storage, "--storage-driver=vfs", *arguments], env=env).stdout
+    def _pip_settings(self) -> dict[str, str]:
+        return {"PIP_CONFIG_FILE": str(self.files / "pip.conf")} if self.files else {}
 
-    def pip(self, environment: str, *arguments: str) -> str:
-        """Run pip in this machine's virtual environment of that name, a fresh one the first time; what it printed."""
-        venv = self.folder / environment
+    def _venv(self, name: str) -> Path:
+        venv = self.folder / "venv" / name
         if not venv.exists():
-            self.host.run([sys.executable, "-m", "venv", str(venv)])
-        env = {"PIP_CONFIG_FILE": str(self.files / "pip.conf")} if self.files else {}
-        return self.host.run([str(venv / "bin" / "pip"), *arguments], env=env).stdout
-
-    def curl(self, url: str, to: Path | None = None) -> str:
-        """Fetch a URL, into a file when one is named; the body otherwise."""
-        output = ["--output", str(to)] if to else []
-        return self.host.run(["curl", "--fail", "--silent", "--show-error", "--max-time", "60", *output, url]).stdout
-
-    def forget_packages(self) -> None:
-        """Take everything off the machine's root file system again."""
-        shutil.rmtree(self.root)
-        self.root.mkdir()
+            self.run([sys.executable, "-m", "venv", str(venv)])
+        return venv

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.demo.hosts import HERE
+
+_ARMOUR = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
 
 # What Rocky 8 has in AppStream, by the head of the file's name; the rest is BaseOS.
 _APPSTREAM = ("apr", "container-selinux", "createrepo_c", "drpm", "httpd", "mod_http2", "rocky-logos-httpd", "socat")
@@ -38,26 +40,46 @@ _BUILT = {
 }
 
 
-def rocky_repositories(rpms: Path, key: Path, tree: Path) -> None:
-    """Lay out `tree` as Rocky's mirrors do, with the packages of the folder `rpms`, signed by `key`."""
-    for rpm in sorted(rpms.glob("*.rpm")):
-        repository = "AppStream" if rpm.name.startswith(_APPSTREAM) else "BaseOS"
-        _take(rpm, _repository(tree, repository))
-    _finish(tree, key.read_bytes())
+def rocky_repositories(rpms: Path, key: Path, work: Path, tree: Path) -> None:
+    """Lay out `tree` as Rocky's mirrors do, with the packages of the folder `rpms`, which `key` signed.
+
+    Where `key` is no OpenPGP key, nobody could check the signatures: copies are signed anew, with a key that
+    is thrown away afterwards.
+    """
+    public = key.read_bytes()
+    if _ARMOUR in public:
+        _lay_out(sorted(rpms.glob("*.rpm")), public, tree)
+        return
+    copies = work / "copies"
+    shutil.copytree(rpms, copies, ignore=shutil.ignore_patterns("repodata"), copy_function=shutil.copyfile)
+    _sign_and_lay_out(sorted(copies.glob("*.rpm")), work, tree)
 
 
 def built_repositories(work: Path, tree: Path) -> None:
-    """The same tree with packages built by rpmbuild and signed with a key that is thrown away afterwards."""
-    work.mkdir(parents=True)
-    with _throw_away_key(work / "gnupg") as (key, sign):
-        for name, requires in _BUILT.items():
-            spec = work / f"{name}.spec"
-            spec.write_text(_SPEC.format(name=name, requires="".join(f"Requires: {what}\n" for what in requires)))
-            HERE.run(["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {work}/rpmbuild", str(spec)])
-        for rpm in sorted((work / "rpmbuild" / "RPMS").rglob("*.rpm")):
-            HERE.run(["rpmsign", *sign, "--addsign", str(rpm)])
-            _take(rpm, _repository(tree, "AppStream" if rpm.name.startswith(_APPSTREAM) else "BaseOS"))
-        _finish(tree, key)
+    """The same tree with packages built by rpmbuild, signed with a key that is thrown away afterwards."""
+    for name, requires in _BUILT.items():
+        spec = work / f"{name}.spec"
+        spec.write_text(_SPEC.format(name=name, requires="".join(f"Requires: {what}\n" for what in requires)))
+        HERE.run(["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {work}/rpmbuild", str(spec)])
+    _sign_and_lay_out(sorted((work / "rpmbuild" / "RPMS").rglob("*.rpm")), work, tree)
+
+
+def _sign_and_lay_out(rpms: Sequence[Path], work: Path, tree: Path) -> None:
+    with _throw_away_key(work / "gnupg") as (public, options):
+        HERE.run(["rpmsign", *options, "--addsign", *map(str, rpms)])
+    _lay_out(rpms, public, tree)
+
+
+def _lay_out(rpms: Sequence[Path], public: bytes, tree: Path) -> None:
+    repositories = {name: tree / "8" / name / "x86_64" / "os" for name in ("BaseOS", "AppStream")}
+    for rpm in rpms:
+        repository = repositories["AppStream" if rpm.name.startswith(_APPSTREAM) else "BaseOS"]
+        packages = repository / "Packages" / rpm.name[0].lower()
+        packages.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(rpm, packages / rpm.name)
+    for repository in repositories.values():
+        HERE.run(["createrepo_c", "--quiet", str(repository)])
+    (tree / "RPM-GPG-KEY-Rocky-8").write_bytes(public)
 
 
 @contextmanager
@@ -76,19 +98,3 @@ def _throw_away_key(home: Path) -> Iterator[tuple[bytes, list[str]]]:
     finally:
         HERE.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
         shutil.rmtree(home, ignore_errors=True)
-
-
-def _repository(tree: Path, name: str) -> Path:
-    return tree / "8" / name / "x86_64" / "os"
-
-
-def _take(rpm: Path, repository: Path) -> None:
-    packages = repository / "Packages" / rpm.name[0].lower()
-    packages.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(rpm, packages / rpm.name)
-
-
-def _finish(tree: Path, key: bytes) -> None:
-    for name in ("BaseOS", "AppStream"):
-        HERE.run(["createrepo_c", "--quiet", str(_repository(tree, name))])
-    (tree / "RPM-GPG-KEY-Rocky-8").write_bytes(key)

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from bundler.kinds.images.platform import Platform
 from bundler.kinds.images.reference import DIGEST
-from bundler.model.items import Json
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -111,7 +110,7 @@ class ImageConfig(_Document):
         return found if isinstance(found, str) and found else None
 
 
-_OBJECT: TypeAdapter[dict[str, Json]] = TypeAdapter(dict[str, Json])
+_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 def parse_manifest(data: bytes, media_type: str) -> tuple[ImageManifest | ImageIndex, str]:

@@ -55,7 +55,7 @@ def _wanted(spec: Spec, targets: tuple[Target, ...]) -> dict[Reference, Wanted]:
 
 def _resolve_all(wanted: Mapping[Reference, Wanted], upstream: Upstream) -> list[Walk]:
     """Resolve several at once: most of the time is spent waiting for registries."""
-    walks = [Walk(one, upstream.registry(one.registry), upstream.keep) for one in sorted(wanted, key=str)]
+    walks = [Walk(one, upstream) for one in sorted(wanted, key=str)]
     with ThreadPoolExecutor(max_workers=upstream.config.jobs, thread_name_prefix="images") as pool:
         running = [pool.submit(walk.run, wanted[walk.reference]) for walk in walks]
         try:

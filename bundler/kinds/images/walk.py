@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
@@ -25,9 +25,10 @@ from bundler.kinds.images.oci import (
 from bundler.kinds.images.platform import Platform
 from bundler.kinds.images.reference import Reference
 from bundler.model.items import Json, Object, RegistryBlob
+from bundler.transfer.retry import retry
 
 if TYPE_CHECKING:
-    from bundler.transfer.registry import Registry
+    from bundler.transfer.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +69,16 @@ class Walk:
     holds manifests and blobs.
     """
 
-    def __init__(self, reference: Reference, registry: Registry, keep: Callable[[str, bytes], Object]) -> None:
+    def __init__(self, reference: Reference, upstream: Upstream) -> None:
         self.reference = reference
         self.upstream_digest = ""
         self.manifests: list[ManifestEntry] = []
         self.objects: dict[str, Object] = {}
         self.platforms: frozenset[Platform] = frozenset()
         self.licence: str | None = None
-        self._registry = registry
-        self._keep = keep
+        self._registry = upstream.registry(reference.registry)
+        self._retries = upstream.config.retries
+        self._keep = upstream.keep
 
     @property
     def top(self) -> ManifestEntry:
@@ -181,7 +183,7 @@ class Walk:
         self.manifests.append(ManifestEntry(digest=manifest.digest, media_type=manifest.media_type))
 
     def _keep_manifest(self, data: bytes) -> str:
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        digest = _digest(data)
         self.objects[digest] = self._keep(blob_path(digest), data)
         return digest
 
@@ -234,14 +236,20 @@ class Walk:
     def _read_config(self, descriptor: Descriptor) -> bytes:
         if descriptor.size > MANIFEST_LIMIT:
             self._refuse(f"a config of {descriptor.size} bytes is too large", hint="4 MiB is the most that is read")
-        data = bytearray()
-        for chunk in self._registry.blob(self.reference.repository, descriptor.digest):
-            data += chunk
-            if len(data) > descriptor.size:
-                break
-        if len(data) != descriptor.size or f"sha256:{hashlib.sha256(data).hexdigest()}" != descriptor.digest:
+
+        def attempt() -> bytes:
+            with self._registry.open(self.reference.repository, "blobs", descriptor.digest) as answer:
+                data = bytearray()
+                for chunk in answer.chunks:
+                    data += chunk
+                    if len(data) > descriptor.size:
+                        break
+                return bytes(data)
+
+        data = retry(self._retries, f"{self.reference}: its config", attempt)
+        if len(data) != descriptor.size or _digest(data) != descriptor.digest:
             raise IntegrityError(f"images {self.reference}: its config is not {descriptor.digest}", hint=_TRY_AGAIN)
-        return bytes(data)
+        return data
 
     def _check_depth(self, depth: int) -> None:
         if depth >= _DEEPEST:
@@ -253,3 +261,7 @@ class Walk:
 
 def _listed(platforms: Iterable[Platform]) -> str:
     return ", ".join(str(platform) for platform in sorted(platforms))
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

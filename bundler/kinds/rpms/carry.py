@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from packageurl import PackageURL
 
 from bundler.errors import FetchError, ResolveError
+from bundler.kinds.rpms.attributes import PACKAGE_NAME, PackageAttributes, RepositoryAttributes
 from bundler.kinds.rpms.keys import Keyring
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
-from bundler.kinds.rpms.modules import ModuleSpec, choose_streams, read_modules
+from bundler.kinds.rpms.modules import ModuleSpec, choose_streams, modular_packages, read_modules
 from bundler.kinds.rpms.newest import newest
 from bundler.kinds.rpms.origin import Origin
-from bundler.kinds.rpms.repodata import Checksum, Package, Repomd, fetch_first, is_absent, read_packages
-from bundler.kinds.rpms.spec import Spec
+from bundler.kinds.rpms.repodata import Checksum, Package, fetch_first, is_absent, read_packages
 from bundler.kinds.rpms.subset import Placed, write_subset
-from bundler.model.items import Download, Item, Json, Object
-from bundler.model.target import Target
+from bundler.model.items import Download, Item, Object
 
 if TYPE_CHECKING:
     from bundler.transfer.upstream import Upstream
@@ -31,76 +33,81 @@ log = logging.getLogger(__name__)
 
 _SIGNATURE_LIMIT = 1024 * 1024
 
+# Releases of packages built in modules: `56.module+el8.8.0+1456+d0a01c5e.7`, `1.module_f37+…`.
+_MODULAR = re.compile(r"\.module[+_]")
 
-def carry(
-    origin: Origin, chosen: Sequence[Chosen], spec: Spec, keyring: Keyring, upstream: Upstream
-) -> tuple[Item, ...]:
-    """The items of `origin`: its packages, of which `chosen` are those of the closure, and its repodata.
 
-    None for a repository that the closure takes nothing from.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the profile asks for on one target, and the closure of it.
+
+    `packages` and `streams` are the profile's words; `among` all repositories that `chosen` was chosen from.
     """
-    wanted = {each.checksum for each in chosen if each.repo == origin.repo.id}
+
+    packages: tuple[str, ...]
+    streams: tuple[str, ...]
+    chosen: tuple[Chosen, ...]
+    among: tuple[RepoMetadata, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A package that goes into the bundle: where it lies in its repository there, and its file."""
+
+    placed: Placed
+    file: Object
+
+
+def carry(origin: Origin, request: Request, keyring: Keyring, upstream: Upstream) -> tuple[Item, ...]:
+    """The items of `origin`: its repodata and its packages; none of a repository that the closure takes nothing from.
+
+    Raises ResolveError, FetchError, IntegrityError.
+    """
+    wanted = {each.checksum for each in request.chosen if each.repo == origin.repo.id}
     if origin.repo.mode == "mirror":
-        placed, repodata = _mirror(origin, wanted, upstream)
+        held, repodata = _mirror(origin, wanted, request, upstream)
     elif wanted:
-        placed, repodata = _subset(origin, _pick(origin, wanted), upstream)
+        packages = read_packages(origin.metadata.primary, origin.repomd.root, origin.what, wanted)
+        held = _hold(_place(packages), origin, upstream)
+        repodata = _subset_repodata(origin, held, request, upstream)
     else:
         log.info("rpms: nothing of %s is needed", origin.what)
         return ()
-    packages = tuple(_package_item(origin, each, upstream) for each in placed)
     keys = [keyring.add(origin.target.fill_in(location)) for location in origin.repo.gpgkey]
-    return (_repository_item(origin, placed, repodata, keys, spec), *packages)
+    return (_repository_item(origin, held, repodata, keys, request), *(_package_item(origin, each) for each in held))
 
 
 # What is taken
 
 
-def _pick(origin: Origin, wanted: set[str]) -> tuple[Package, ...]:
-    """The packages of the closure, each once even where its repository lists two places for it."""
-    packages = read_packages(origin.metadata.primary, origin.repomd.root, origin.what, wanted)
-    return tuple({package.pkgid: package for package in packages}.values())
+def _place(packages: Iterable[Package]) -> tuple[Placed, ...]:
+    """Packages/<file name>, in a folder by checksum where two files have one name; a file of two places goes to one."""
+    packages = {package.pkgid: package for package in packages}.values()
+    names = Counter(_file_name(package) for package in packages)
+
+    def path(package: Package) -> str:
+        apart = f"{package.checksum.value[:16]}/" if names[_file_name(package)] > 1 else ""
+        return f"Packages/{apart}{_file_name(package)}"
+
+    return tuple(Placed(package, path(package)) for package in packages)
 
 
-def _subset(
-    origin: Origin, packages: Sequence[Package], upstream: Upstream
-) -> tuple[tuple[Placed, ...], tuple[Object, ...]]:
-    """`packages` under Packages/, with repodata of their own."""
-    placed = tuple(_place(packages))
-    repomd = origin.repomd
-    metadata = dataclasses.replace(
-        origin.metadata, updateinfo=fetch_first(upstream, repomd, ["updateinfo"], origin.scratch, origin.what)
-    )
-    files = write_subset(
-        metadata,
-        fetch_first(upstream, repomd, ["other"], origin.scratch, origin.what),
-        {each.package.pkgid: each for each in placed},
-        revision=repomd.revision,
-        timestamp=repomd.timestamp,
-        to=origin.scratch / "subset",
-    )
-    return placed, tuple(upstream.keep(f"{origin.folder}/repodata/{file.name}", file) for file in files)
+def _file_name(package: Package) -> str:
+    return package.path.rpartition("/")[2]
 
 
-def _place(packages: Iterable[Package]) -> Iterator[Placed]:
-    """Packages/<file name>, in a folder by checksum where two files have one name."""
-    packages = tuple(packages)
-    names = Counter(package.path.rpartition("/")[2] for package in packages)
-    for package in packages:
-        name = package.path.rpartition("/")[2]
-        apart = f"{package.checksum.value[:16]}/" if names[name] > 1 else ""
-        yield Placed(package, f"Packages/{apart}{name}")
-
-
-def _mirror(origin: Origin, wanted: set[str], upstream: Upstream) -> tuple[tuple[Placed, ...], tuple[Object, ...]]:
-    """All packages at their own places with upstream's repodata as it stands, or the newest with repodata of their own."""
+def _mirror(
+    origin: Origin, wanted: set[str], request: Request, upstream: Upstream
+) -> tuple[tuple[_Held, ...], tuple[Object, ...]]:
+    """All packages at their own places with upstream's repodata as it stands; or the newest with their own."""
     packages = read_packages(origin.metadata.primary, origin.repomd.root, origin.what)
     if origin.repo.newest_only:
         kept = {package.pkgid for package in newest(origin.metadata, packages)} | wanted
-        packages = tuple({package.pkgid: package for package in packages if package.pkgid in kept}.values())
-        return _subset(origin, _present(packages, origin, upstream), upstream)
+        held = _hold(_place(each for each in packages if each.pkgid in kept), origin, upstream)
+        return held, _subset_repodata(origin, held, request, upstream)
     _refuse_elsewhere(origin, packages)
-    placed = tuple(Placed(package, package.path) for package in _present(packages, origin, upstream))
-    return placed, tuple(_mirrored_repodata(origin, upstream))
+    held = _hold([Placed(package, package.path) for package in packages], origin, upstream)
+    return held, tuple(_mirrored_repodata(origin, upstream))
 
 
 def _refuse_elsewhere(origin: Origin, packages: Sequence[Package]) -> None:
@@ -109,28 +116,55 @@ def _refuse_elsewhere(origin: Origin, packages: Sequence[Package]) -> None:
     things += [package.path for package in packages if package.elsewhere]
     if things:
         raise ResolveError(
-            f"{origin.what} cannot be mirrored as it stands: its metadata puts {things[0]} on another server (xml:base)",
+            f"{origin.what} cannot be mirrored as it stands: it has {things[0]} on another server (xml:base)",
             hint="take it with `mode: packages`, or with `newest_only: true`: both write their own metadata",
         )
+
+
+# Repodata
+
+
+def _subset_repodata(origin: Origin, held: Sequence[_Held], request: Request, upstream: Upstream) -> tuple[Object, ...]:
+    """Repodata of the packages `held` alone."""
+    repomd = origin.repomd
+
+    def fetch(type_: str) -> Path | None:
+        return fetch_first(upstream, repomd, [type_], origin.scratch, origin.what)
+
+    nevras = {each.placed.package.nevra for each in held} | {each.nevra for each in request.chosen}
+    files = write_subset(
+        dataclasses.replace(origin.metadata, updateinfo=fetch("updateinfo")),
+        {each.placed.package.pkgid: each.placed for each in held},
+        other=fetch("other"),
+        modules=modular_packages(origin.metadata, nevras, modules=request.streams, among=request.among),
+        revision=repomd.revision,
+        timestamp=repomd.timestamp,
+        to=origin.scratch / "subset",
+    )
+    return tuple(upstream.keep(f"{origin.folder}/repodata/{file.name}", file) for file in files)
 
 
 def _mirrored_repodata(origin: Origin, upstream: Upstream) -> Iterator[Object]:
     """repomd.xml, which changes in its place, is kept as it was read; what it lists is fetched by its digest."""
     repomd = origin.repomd
     yield upstream.keep(f"{origin.folder}/repodata/repomd.xml", repomd.data)
-    for suffix in (".asc", ".key"):
+    for name in ("repomd.xml.asc", "repomd.xml.key"):
         try:
-            signature = upstream.read(f"{repomd.root}repodata/repomd.xml{suffix}", limit=_SIGNATURE_LIMIT)
+            signature = upstream.read(f"{repomd.root}repodata/{name}", limit=_SIGNATURE_LIMIT)
         except FetchError as error:
             if not is_absent(error):
                 raise
         else:
-            yield upstream.keep(f"{origin.folder}/repodata/repomd.xml{suffix}", signature)
-    for record in _present(tuple(repomd.records.values()), origin, upstream):
-        yield _object(f"{origin.folder}/{record.path}", record, origin, upstream)
+            yield upstream.keep(f"{origin.folder}/repodata/{name}", signature)
+    for record in repomd.records.values():
+        if found := _object(f"{origin.folder}/{record.path}", record, origin, upstream):
+            yield found
 
 
-class _Remote(Protocol):
+# Objects
+
+
+class _Listed(Protocol):
     """A file that a repository lists: a package or a metadata record."""
 
     @property
@@ -143,34 +177,117 @@ class _Remote(Protocol):
     def size(self) -> int | None: ...
 
 
-Remote = TypeVar("Remote", bound=_Remote)
-
-
-def _present(files: Sequence[Remote], origin: Origin, upstream: Upstream) -> tuple[Remote, ...]:
-    """Those of `files` that upstream has: repositories list files that they lost, and a mirror holds what there is."""
-
-    def is_there(file: Remote) -> bool:
-        try:
-            upstream.measure(file.url, sha256=file.checksum.sha256 or "")
-        except FetchError as error:
-            if not is_absent(error):
-                raise
-            log.warning("%s lists %s and has it not: the mirror goes without", origin.what, file.path)
-            return False
-        return True
-
+def _hold(placed: Sequence[Placed], origin: Origin, upstream: Upstream) -> tuple[_Held, ...]:
+    """`placed` with their objects, without those that a mirror lists and lost."""
     with ThreadPoolExecutor(upstream.config.jobs) as pool:
-        return tuple(file for file, there in zip(files, pool.map(is_there, files), strict=True) if there)
+        files = pool.map(lambda each: _object(f"{origin.folder}/{each.path}", each.package, origin, upstream), placed)
+        return tuple(_Held(each, file) for each, file in zip(placed, files, strict=True) if file)
 
 
-# Items and objects
+def _object(path: str, listed: _Listed, origin: Origin, upstream: Upstream) -> Object | None:
+    """The object at `path` with the bytes of `listed`. What the repository does not say of them is measured once.
+
+    Repositories list files that they lost, and a mirror holds what there is: None, with a warning, for such a file. In
+    packages mode nothing may lack, and the fetch will say so.
+    """
+    size, sha256 = listed.size, listed.checksum.sha256
+    mirror = origin.repo.mode == "mirror"
+    try:
+        if sha256 is None:
+            size, sha256 = _measure(listed, origin, upstream)
+        elif not size:
+            size, _ = upstream.measure(listed.url, sha256=sha256)
+        elif mirror:
+            upstream.measure(listed.url, sha256=sha256)
+    except FetchError as error:
+        if not (mirror and is_absent(error)):
+            raise
+        log.warning("%s lists %s and has it not: the mirror goes without", origin.what, listed.path)
+        return None
+    return Object(path, size, sha256, Download(listed.url))
 
 
-def _object(path: str, file: _Remote, origin: Origin, upstream: Upstream) -> Object:
-    """The object at `path` with the bytes of `file`; what the repository does not say of them is measured once."""
-    size, sha256 = file.size, file.checksum.sha256
-    if sha256 is None:
-        size, sha256 = _measure(file, origin, upstream)
-    elif not size:
-        size, sha256 = upstream.measure(file.url, sha256=sha256)
-    return Object(path, size, sha256, Download(file.url))
+def _measure(listed: _Listed, origin: Origin, upstream: Upstream) -> tuple[int, str]:
+    """Size and sha256 of a file that its repository promises by another checksum, which is checked on the way."""
+    file = origin.scratch / f"measured-{listed.checksum.value}"
+    try:
+        upstream.download(listed.url, file, size=listed.size or None)
+        listed.checksum.check(file, f"{origin.what}: {listed.path}")
+        with file.open("rb") as stream:
+            return file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
+    finally:
+        file.unlink(missing_ok=True)
+
+
+# Items
+
+
+def _package_item(origin: Origin, held: _Held) -> Item:
+    package, target = held.placed.package, origin.target
+    nevra = package.nevra
+    qualifiers = {"arch": nevra.arch, "distro": f"{target.distro}-{target.release}"}
+    if nevra.epoch:
+        qualifiers["epoch"] = str(nevra.epoch)
+    version = f"{nevra.version}-{nevra.release}"
+    return Item(
+        kind="rpms",
+        name=nevra.name,
+        version=nevra.evr,
+        objects=(held.file,),
+        attributes=PackageAttributes(
+            repo=origin.repo.id,
+            target=str(target),
+            nevra=str(nevra),
+            arch=nevra.arch,
+            href=held.placed.path,
+            sourcerpm=package.sourcerpm,
+        ).as_json(),
+        purl=PackageURL("rpm", target.distro, nevra.name, version, qualifiers).to_string(),
+        licence=package.licence or None,
+    )
+
+
+def _repository_item(
+    origin: Origin, held: Sequence[_Held], repodata: Sequence[Object], keys: Sequence[Object], request: Request
+) -> Item:
+    """The item whose attributes tell `emit` all that a node's .repo file says."""
+    packages = [each.placed.package for each in held]
+    return Item(
+        kind="rpms",
+        name=origin.repo.id,
+        version=origin.repomd.revision or hashlib.sha256(origin.repomd.data).hexdigest()[:16],
+        objects=tuple(repodata),
+        attributes=RepositoryAttributes(
+            repo=origin.repo.id,
+            target=origin.target,
+            path=origin.folder,
+            packages=len(packages),
+            sample=_sample(packages, request.packages),
+            gpgcheck=origin.repo.gpgcheck,
+            keys=tuple(key.path for key in keys),
+            priority=origin.repo.priority,
+            module_hotfixes=origin.repo.module_hotfixes or _modular_without_metadata(origin, packages),
+            modules=_streams(origin, request),
+        ).as_json(),
+    )
+
+
+def _sample(packages: Sequence[Package], asked: Sequence[str]) -> str | None:
+    """A package to try the repository with: one that was asked for by name, else the smallest."""
+    by_size = sorted(packages, key=lambda package: (package.size, package.path))
+    names = [package.nevra.name for package in by_size if re.match(PACKAGE_NAME, package.nevra.name)]
+    return next((name for name in asked if name in names), names[0] if names else None)
+
+
+def _modular_without_metadata(origin: Origin, packages: Sequence[Package]) -> bool:
+    """dnf refuses to install a modular package of a repository with no modules.yaml that is no hotfix repository."""
+    return origin.metadata.modules is None and any(_MODULAR.search(package.nevra.release) for package in packages)
+
+
+def _streams(origin: Origin, request: Request) -> tuple[str, ...]:
+    """The streams that a node has to enable by itself: metadata as upstream has it keeps upstream's defaults."""
+    if origin.repo.mode == "packages" or origin.repo.newest_only:
+        return ()
+    index = read_modules([origin.metadata])
+    asked = [spec for spec in map(ModuleSpec.parse, request.streams) if index.streams_of(spec.name)]
+    return tuple(f"{name}:{stream}" for name, stream in sorted(choose_streams(index, asked).items()))

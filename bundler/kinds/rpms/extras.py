@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from typing import BinaryIO
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import NEVRA
@@ -18,13 +18,13 @@ _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
 def comps_for(comps: BinaryIO, names: Container[str], what: str) -> bytes | None:
-    """The groups that have packages called `names`, with these alone, and the environments and categories of such groups.
+    """The groups that have packages called `names`, with these alone, and the environments and categories they are in.
 
     None when there is no such group. Raises ResolveError when `comps` is no comps.xml.
     """
     try:
-        root = ElementTree.parse(comps).getroot()
-    except ElementTree.ParseError as error:
+        root = ET.parse(comps).getroot()  # noqa: S314 - expat from 2.4.1 on limits what entities may grow to
+    except ET.ParseError as error:
         raise _unreadable(what, "comps.xml", error) from None
     kept: set[str] = set()
     for group in root.findall("group"):
@@ -37,14 +37,14 @@ def comps_for(comps: BinaryIO, names: Container[str], what: str) -> bytes | None
         if not any(lists):
             root.remove(section)
     _keep(root, "langpacks", lambda match: match.get("name", "") in names)
-    return _HEAD + ElementTree.tostring(root, encoding="utf-8") + b"\n" if kept else None
+    return _HEAD + ET.tostring(root, encoding="utf-8") + b"\n" if kept else None
 
 
-def _id(element: ElementTree.Element) -> str:
+def _id(element: ET.Element) -> str:
     return (element.findtext("id") or "").strip()
 
 
-def _keep(parent: ElementTree.Element, name: str, wanted: Callable[[ElementTree.Element], bool]) -> bool:
+def _keep(parent: ET.Element, name: str, wanted: Callable[[ET.Element], bool]) -> bool:
     """Drop from the list `name` of `parent` what is not wanted; say whether anything is left."""
     found = parent.find(name)
     if found is None:
@@ -56,13 +56,13 @@ def _keep(parent: ElementTree.Element, name: str, wanted: Callable[[ElementTree.
 
 
 def updateinfo_for(updateinfo: BinaryIO, nevras: Container[NEVRA], what: str) -> Iterator[bytes]:
-    """The advisories that have one of `nevras`, with these packages alone, as an updateinfo.xml in pieces; flat in memory.
+    """The advisories about `nevras`, with these packages alone, as an updateinfo.xml in pieces: flat in memory.
 
     Nothing at all when there is no such advisory. Raises ResolveError when `updateinfo` is no updateinfo.xml.
     """
     started = False
     try:
-        events = ElementTree.iterparse(updateinfo, events=("start", "end"))
+        events = ET.iterparse(updateinfo, events=("start", "end"))  # noqa: S314 - as above
         root = next(events)[1]
         for event, element in events:
             if event == "end" and element.tag == "update":
@@ -71,15 +71,15 @@ def updateinfo_for(updateinfo: BinaryIO, nevras: Container[NEVRA], what: str) ->
                         yield _HEAD + b"<updates>\n"
                         started = True
                     element.tail = "\n"
-                    yield ElementTree.tostring(element, encoding="utf-8")
+                    yield ET.tostring(element, encoding="utf-8")
                 root.clear()
-    except ElementTree.ParseError as error:
+    except ET.ParseError as error:
         raise _unreadable(what, "updateinfo.xml", error) from None
     if started:
         yield b"</updates>\n"
 
 
-def _cut_advisory(advisory: ElementTree.Element, nevras: Container[NEVRA]) -> bool:
+def _cut_advisory(advisory: ET.Element, nevras: Container[NEVRA]) -> bool:
     """Drop the packages that are not among `nevras`, and collections left empty; say whether any package is left."""
     for pkglist in advisory.findall("pkglist"):
         for collection in pkglist.findall("collection"):
@@ -91,11 +91,11 @@ def _cut_advisory(advisory: ElementTree.Element, nevras: Container[NEVRA]) -> bo
     return advisory.find("pkglist/collection/package") is not None
 
 
-def _nevra(package: ElementTree.Element) -> NEVRA:
+def _nevra(package: ET.Element) -> NEVRA:
     name, version, release, arch = (package.get(part, "") for part in ("name", "version", "release", "arch"))
     epoch = package.get("epoch", "0")  # some writers leave it out, or write None
     return NEVRA(name, int(epoch) if epoch.isdecimal() else 0, version, release, arch)
 
 
-def _unreadable(what: str, file: str, error: ElementTree.ParseError) -> ResolveError:
+def _unreadable(what: str, file: str, error: ET.ParseError) -> ResolveError:
     return ResolveError(f"{what}: {file} cannot be parsed: {error}", hint="ask who runs the repository")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import pysequoia
+from pysequoia.packet import PacketPile, Tag
 
 from bundler.errors import ProfileError
+from bundler.kinds.rpms.attributes import KeyAttributes
 from bundler.model.items import Item, Object
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Keyring:
             name=name,
             version=fingerprints[0][-16:],
             objects=(kept,),
-            attributes={"type": "key", "fingerprints": list(fingerprints)},
+            attributes=KeyAttributes(fingerprints=fingerprints).as_json(),
         )
         return kept
 
@@ -69,11 +71,16 @@ def read_fingerprints(content: bytes, what: str) -> tuple[str, ...]:
         raise ProfileError(f"gpgkey {what} is no OpenPGP key: {str(error).splitlines()[0]}", hint=_HINT) from None
     if not certificates:
         raise ProfileError(f"gpgkey {what} is no OpenPGP key: it holds no certificate", hint=_HINT)
-    if any(certificate.has_secret_keys for certificate in certificates):
+    if _holds_secret(content):
         raise ProfileError(
             f"gpgkey {what} holds a secret key: a bundle shows it to everybody", hint="export the public key alone"
         )
     return tuple(certificate.fingerprint for certificate in certificates)
+
+
+def _holds_secret(content: bytes) -> bool:
+    packets = PacketPile.from_bytes(content)  # of armored blocks it reads the first alone
+    return b"PRIVATE KEY BLOCK" in content or any(packet.tag in (Tag.SecretKey, Tag.SecretSubkey) for packet in packets)
 
 
 def _file_name(location: str) -> str:

@@ -9,7 +9,7 @@ translations) change no resolution in dnf's default configuration.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import solv
 import yaml
 
 from bundler.errors import ResolveError
-from bundler.kinds.rpms.metadata import NEVRA, Chosen, RepoMetadata, opened
+from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata, opened
 from bundler.kinds.rpms.sack import SOURCE_ARCHES, new_pool, new_solver, reasons
 
 # BaseLoader reads every scalar as text: a stream written as 1.10 must not become the number 1.1.
@@ -191,36 +191,37 @@ def modular_filter(index: ModuleIndex, active: Iterable[Stream]) -> ModularFilte
 
 
 def modular_packages(
-    repos: Iterable[RepoMetadata], chosen: Iterable[Chosen], *, modules: Iterable[str] = ()
-) -> dict[str, bytes]:
-    """The modules.yaml, plain, of a subset of `repos`, by repository id; repositories left without one are missing.
+    repo: RepoMetadata,
+    chosen: Iterable[NEVRA],
+    *,
+    modules: Iterable[str] = (),
+    among: Sequence[RepoMetadata] = (),
+) -> bytes | None:
+    """The modules.yaml, plain, of a subset of `repo`; None when the subset has nothing modular.
 
     The modulemd documents of a stream are kept, word for word, when one of its artifacts is in `chosen`, or when a
-    stream that is kept requires it: without the latter dnf would find the former unusable. Defaults and obsoletes of
-    kept modules are kept too. `modules`, as the profile enables them, become the default streams, so that a node that
-    never ran `dnf module enable` installs what was chosen here.
+    stream that is kept, of any repository in `among`, requires it: without the latter dnf would find the former
+    unusable. Defaults and obsoletes of kept modules are kept too. `modules`, as the profile enables them, become the
+    default streams, so that a node that never ran `dnf module enable` installs what was chosen here.
     """
-    repos = tuple(repos)
-    index = read_modules(repos)
-    enabled = choose_streams(index, map(ModuleSpec.parse, modules))
-    kept = _streams_kept(index, {package.nevra for package in chosen})
+    index = read_modules(among or (repo,))
+    present = {stream.name for stream in index.streams}
+    enabled = choose_streams(index, [spec for spec in map(ModuleSpec.parse, modules) if spec.name in present])
+    kept = _streams_kept(index, frozenset(chosen))
     names = {name for name, _ in kept}
-    subsets: dict[str, bytes] = {}
-    for repo in repos:
-        documents: list[bytes] = []
-        for text, kind, data in _documents(repo):
-            if kind == "modulemd":
-                concerned = (data.get("name"), data.get("stream")) in kept
-            else:
-                replaced = kind == "modulemd-defaults" and data.get("module") in enabled
-                concerned = data.get("module") in names and not replaced
-            if concerned:
-                documents.append(text)
-        here = {stream.name for stream in index.streams if stream.repo == repo.id}
-        documents += [_defaults_document(index, name, enabled[name]) for name in sorted(enabled.keys() & names & here)]
-        if documents:
-            subsets[repo.id] = b"".join(documents)
-    return subsets
+    documents: list[bytes] = []
+    here: set[str] = set()
+    for text, kind, data in _documents(repo):
+        if kind == "modulemd":
+            concerned = (data.get("name"), data.get("stream")) in kept
+            here |= {data["name"]} if concerned else set()
+        else:
+            replaced = kind == "modulemd-defaults" and data.get("module") in enabled
+            concerned = data.get("module") in names and not replaced
+        if concerned:
+            documents.append(text)
+    documents += [_defaults_document(index, name, enabled[name]) for name in sorted(enabled.keys() & here)]
+    return b"".join(documents) or None
 
 
 def _streams_kept(index: ModuleIndex, chosen: Collection[NEVRA]) -> set[tuple[str, str]]:

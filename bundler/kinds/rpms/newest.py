@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import solv  # type: ignore[import-untyped]
+import solv
 
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata
 from bundler.kinds.rpms.modules import Stream, read_modules
@@ -31,8 +31,8 @@ def newest(metadata: RepoMetadata, packages: Sequence[Package]) -> tuple[Package
 
 def _of_stream(builds: Sequence[Stream], nevras: set[NEVRA]) -> frozenset[NEVRA]:
     versions = {max(build.version for build in builds)}
-    present = nevras.intersection(*[frozenset().union(*(build.artifacts for build in builds))])
-    for nevra in _latest(present):
+    artifacts = frozenset().union(*(build.artifacts for build in builds))
+    for nevra in _latest(nevras & artifacts):
         versions.add(max(build.version for build in builds if nevra in build.artifacts))
     return frozenset().union(*(build.artifacts for build in builds if build.version in versions))
 
@@ -61,10 +61,13 @@ def _rpm_order() -> Callable[[NEVRA], Any]:
     pool.setdisttype(solv.Pool.DISTTYPE_RPM)
     repo = pool.add_repo("versions")
 
+    def compare(one: Any, another: Any) -> int:
+        return int(one.evrcmp(another))
+
     @functools.cache
     def key(evr: str) -> Any:
         solvable = repo.add_solvable()
         solvable.evr = evr
-        return functools.cmp_to_key(lambda one, another: one.evrcmp(another))(solvable)
+        return functools.cmp_to_key(compare)(solvable)
 
     return lambda nevra: key(nevra.evr)

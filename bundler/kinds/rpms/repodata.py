@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urljoin, urlsplit
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import createrepo_c
 
@@ -101,7 +101,7 @@ class Repomd:
 
     @property
     def timestamp(self) -> int:
-        """When the newest of its metadata was made, in seconds since 1970: what yum and dnf take for the repository's age."""
+        """When the newest of its metadata was made, in seconds since 1970: to yum and dnf, the repository's age."""
         return max((record.timestamp for record in self.records.values()), default=0)
 
 
@@ -250,13 +250,13 @@ def parse_repomd(data: bytes, root: str, what: str) -> Repomd:
     return Repomd(root, data, revision, records)
 
 
-def _record(element: ElementTree.Element, root: str, what: str) -> Record:
+def _record(element: ET.Element, root: str, what: str) -> Record:
     parts = {_tag(part): part for part in element}
     type_ = element.get("type", "")
-    location = parts.get("location", ElementTree.Element("location"))
+    location = parts.get("location", ET.Element("location"))
     base = location.get("{http://www.w3.org/XML/1998/namespace}base")
     href = location.get("href", "")
-    checksum = parts.get("checksum", ElementTree.Element("checksum"))
+    checksum = parts.get("checksum", ET.Element("checksum"))
     size = _text(parts.get("size"))
     timestamp = _text(parts.get("timestamp")).split(".")[0]  # yum of old wrote fractions
     try:
@@ -273,19 +273,19 @@ def _record(element: ElementTree.Element, root: str, what: str) -> Record:
         raise ResolveError(f"{what}: repomd.xml, record {type_[:40]!r}: {error}", hint=_ASK_UPSTREAM) from None
 
 
-def _text(element: ElementTree.Element | None) -> str:
+def _text(element: ET.Element | None) -> str:
     return (element.text or "").strip() if element is not None else ""
 
 
-def _tag(element: ElementTree.Element) -> str:
+def _tag(element: ET.Element) -> str:
     """The tag without its namespace: old tools disagree about those."""
     return element.tag.rpartition("}")[2]
 
 
-def _parse_xml(data: bytes, what: str) -> ElementTree.Element:
+def _parse_xml(data: bytes, what: str) -> ET.Element:
     try:
-        return ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
+        return ET.fromstring(data)  # noqa: S314 - expat from 2.4.1 on limits what entities may grow to
+    except ET.ParseError as error:
         raise ResolveError(
             f"{what} is not XML ({error})", hint="check the address in the profile: it may lead to a web page"
         ) from None
@@ -352,8 +352,13 @@ def read_packages(primary: Path, root: str, what: str, wanted: Container[str] | 
 
 def parse(parser: Callable[..., None], file: Path, what: str, **callbacks: object) -> None:
     """Run one of createrepo_c's streaming parsers. Raises ResolveError when `file` is not what it takes."""
+
+    def warn(_kind: int, message: str) -> bool:
+        log.debug("%s: %s", what, message)
+        return True
+
     try:
-        parser(str(file), warningcb=lambda _, message: log.debug("%s: %s", what, message) or True, **callbacks)
+        parser(str(file), warningcb=warn, **callbacks)
     except (createrepo_c.CreaterepoCError, OSError) as error:
         raise ResolveError(f"{what} cannot be parsed: {error}", hint=_ASK_UPSTREAM) from None
 

@@ -1,4 +1,4 @@
-"""From the profile's `rpms` section to exact packages: metadata is fetched, closures are solved, nothing else is moved."""
+"""From the profile's `rpms` section to exact packages: metadata is fetched and closures are solved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bundler.errors import ProfileError
-from bundler.kinds.rpms.carry import carry
+from bundler.kinds.rpms.carry import Request, carry
 from bundler.kinds.rpms.keys import Keyring
 from bundler.kinds.rpms.metadata import Chosen
 from bundler.kinds.rpms.origin import Origin, open_installed, open_origin
@@ -34,9 +34,9 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     for target in targets:
         repos = _repos(spec, target)
         origins = [open_origin(repo, target, _folder(repo, target, targets), upstream) for repo in repos]
-        chosen = _solve(spec, target, origins, upstream)
+        request = _solve(spec, target, origins, upstream)
         for origin in origins:
-            items += carry(origin, chosen, spec, keyring, upstream)
+            items += carry(origin, request, keyring, upstream)
     return (*items, *keyring.items)
 
 
@@ -63,19 +63,20 @@ def _folder(repo: Repository, target: Target, targets: Sequence[Target]) -> str:
     return f"rpms/{target.distro}/{target.release}/{by_arch}{repo.id}"
 
 
-def _solve(spec: Spec, target: Target, origins: Sequence[Origin], upstream: Upstream) -> tuple[Chosen, ...]:
-    """The closure over all of the target's repositories. With mirrors alone it proves that they hold what is asked for."""
+def _solve(spec: Spec, target: Target, origins: Sequence[Origin], upstream: Upstream) -> Request:
+    """The closure over all of the target's repositories; where all are mirrors, a proof that they hold it."""
     packages, modules = spec.packages_for(target), spec.modules_for(target)
-    if not packages and not modules:
-        return ()
-    log.info("rpms: solving %d requests for %s", len(packages) + len(modules), target)
-    chosen = closure(
-        [origin.metadata for origin in origins],
-        packages=packages,
-        modules=modules,
-        arch=target.arch,
-        weak_deps=spec.weak_deps,
-        assume_installed=open_installed(spec.assume_installed, target, upstream),
-    )
-    log.info("rpms: %d packages for %s", len(chosen), target)
-    return chosen
+    among = tuple(origin.metadata for origin in origins)
+    chosen: tuple[Chosen, ...] = ()
+    if packages or modules:
+        log.info("rpms: solving %d requests for %s", len(packages) + len(modules), target)
+        chosen = closure(
+            among,
+            packages=packages,
+            modules=modules,
+            arch=target.arch,
+            weak_deps=spec.weak_deps,
+            assume_installed=open_installed(spec.assume_installed, target, upstream),
+        )
+        log.info("rpms: %d packages for %s", len(chosen), target)
+    return Request(packages, spec.streams_for(target), chosen, among)

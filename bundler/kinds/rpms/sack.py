@@ -34,6 +34,7 @@ _FORMS = tuple(
         rf"{_NAME}-{_EPOCH}(?P<v>{_VERSION})",
     )
 )
+_REASONS = 6
 SOURCE_ARCHES = frozenset({"src", "nosrc"})
 _RELATION = re.compile(r"(?P<name>\S+)\s*(?P<op><=|>=|==|<|>|=)\s*(?P<evr>\S+)")
 _RELATIONS = {"<": solv.REL_LT, "=": solv.REL_EQ, "==": solv.REL_EQ, ">": solv.REL_GT}
@@ -63,11 +64,16 @@ class Match:
 
 
 def new_pool(arch: str) -> Any:
-    """A libsolv pool for RPMs as libdnf sets it up (dnf_sack_init, dnf_sack_set_arch)."""
+    """A libsolv pool for RPMs as libdnf sets it up (dnf_sack_init, dnf_sack_set_arch).
+
+    Packages of one name replace each other only within an architecture's colour, so that glibc.i686 goes beside
+    glibc.x86_64: the libsolv of Fedora and its kin is built so, the one on PyPI has to be told.
+    """
     pool = solv.Pool()
     pool.setdisttype(solv.Pool.DISTTYPE_RPM)
     pool.setarch(arch)
     pool.set_flag(solv.Pool.POOL_FLAG_WHATPROVIDESWITHDISABLED, 1)
+    pool.set_flag(solv.Pool.POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS, 1)
     return pool
 
 
@@ -88,9 +94,10 @@ def new_solver(pool: Any, *, weak_deps: bool = True) -> Any:
 
 
 def reasons(problems: Iterable[Any]) -> str:
-    """libsolv's own words for what stands in the way, each once. Their solver must still be alive."""
-    told = [rule.info().problemstr() for problem in problems for rule in problem.findallproblemrules()]
-    return "; ".join(dict.fromkeys(told))
+    """libsolv's own words for what stands in the way, the first few. The problems' solver must still be alive."""
+    told = dict.fromkeys(rule.info().problemstr() for problem in problems for rule in problem.findallproblemrules())
+    more = [f"and {len(told) - _REASONS} reasons more"] if len(told) > _REASONS else []
+    return "; ".join([*list(told)[:_REASONS], *more])
 
 
 class Sack:

@@ -113,6 +113,11 @@ class Spec(StrictModel):
     def modules_for(self, target: Target) -> tuple[str, ...]:
         return _names_for(self.modules, target)
 
+    def streams_for(self, target: Target) -> tuple[str, ...]:
+        """The modules with a stream, be they named under `modules` or, as `@nodejs:20/common`, under `packages`."""
+        words = [word.removeprefix("@") for word in self.packages_for(target) if word.startswith("@") and ":" in word]
+        return tuple(dict.fromkeys([*self.modules_for(target), *words]))
+
 
 def _names_for(entries: tuple[str | Entry, ...], target: Target) -> tuple[str, ...]:
     """The names meant for `target`, each once, in the profile's order."""

@@ -14,7 +14,6 @@ import createrepo_c
 
 from bundler.kinds.rpms.extras import comps_for, updateinfo_for
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata, opened
-from bundler.kinds.rpms.modules import modular_packages
 from bundler.kinds.rpms.repodata import Package, parse
 
 # gzip is what every yum and dnf reads, that of EL 7 included.
@@ -31,17 +30,18 @@ class Placed:
 
 def write_subset(
     metadata: RepoMetadata,
-    other: Path | None,
     placed: Mapping[str, Placed],
     *,
+    other: Path | None,
+    modules: bytes | None,
     revision: str,
     timestamp: int,
     to: Path,
 ) -> tuple[Path, ...]:
     """Write `to`/repodata for the packages `placed`, by their pkgid, of the repository `metadata`; returns the files.
 
-    `other` is its other.xml (changelogs); `timestamp`, in seconds since 1970, is given to every record. Raises
-    ResolveError when a metadata file cannot be parsed.
+    `other` is its other.xml (changelogs), `modules` the modules.yaml for the subset; `timestamp`, in seconds since
+    1970, is given to every record. Raises ResolveError when a metadata file cannot be parsed.
     """
     folder = to / "repodata"
     folder.mkdir(parents=True)
@@ -50,7 +50,7 @@ def write_subset(
         "filelists": _write_listing(_FILELISTS, metadata, metadata.filelists, placed, folder),
         "other": _write_listing(_OTHER, metadata, other, placed, folder),
         "group": _write_comps(metadata, placed, folder),
-        "modules": _write_modules(metadata, placed, folder),
+        "modules": _compressed(_write(folder / "modules.yaml", modules)),
         "updateinfo": _write_updateinfo(metadata, placed, folder),
     }
     repomd = createrepo_c.Repomd()
@@ -133,12 +133,6 @@ def _write_comps(metadata: RepoMetadata, placed: Mapping[str, Placed], folder: P
     with opened(metadata, metadata.comps) as comps:
         content = comps_for(comps, {nevra.name for nevra in _nevras(placed)}, metadata.id)
     return _write(folder / "comps.xml", content)
-
-
-def _write_modules(metadata: RepoMetadata, placed: Mapping[str, Placed], folder: Path) -> Path | None:
-    if metadata.modules is None:
-        return None
-    return _compressed(_write(folder / "modules.yaml", modular_packages(metadata, _nevras(placed))))
 
 
 def _write_updateinfo(metadata: RepoMetadata, placed: Mapping[str, Placed], folder: Path) -> Path | None:

@@ -6,6 +6,7 @@ import logging
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -43,8 +44,8 @@ class Sdist:
 class Builder:
     """Builds each source distribution as few times as the Pythons allow: a pure wheel serves them all.
 
-    `download(url, to, sha256)` brings the source. A build runs the code of the package, with its build requirements from
-    the index; it gets a fixed date and hash seed, so that a well-behaved one gives the same bytes again.
+    `download(url, to, sha256)` brings the source. A build runs the code of the package, with its build requirements
+    from the index; it gets a fixed date and hash seed, so that a well-behaved one gives the same bytes again.
     """
 
     def __init__(self, pip: Pip, download: Callable[[str, Path, str], None], folder: Path) -> None:
@@ -56,7 +57,8 @@ class Builder:
     def wheel(self, sdist: Sdist, environment: Environment) -> Path:
         """A wheel of `sdist` that `environment` can run.
 
-        Raises ResolveError when the build fails, or gives nothing that could be right there; FetchError, IntegrityError.
+        Raises ResolveError when the build fails, or gives nothing that could be right there; FetchError,
+        IntegrityError.
         """
         built = self._built.setdefault(sdist.sha256, [])
         for wheel in built:
@@ -70,10 +72,11 @@ class Builder:
                 return wheel
             reason = why
         project = f"{sdist.metadata.name} {sdist.metadata.version}"
+        glibc = ".".join(map(str, environment.glibc))
         raise ResolveError(
             f"wheels: {project} has no wheel for Python {environment}, and none can be built here: {reason}",
-            hint=f"build its wheel on such a machine and name it by URL in `wheels.requirements`, or build the bundle on a "
-            f"{environment.arch} machine with Python {environment.python} and glibc {'.'.join(map(str, environment.glibc))}",
+            hint="build its wheel elsewhere and name that by URL in `wheels.requirements`, or build the bundle on a "
+            f"machine with {environment.arch}, Python {environment.python} and glibc {glibc}",
         )
 
     def _build(self, sdist: Sdist, python: str) -> Path:
@@ -125,5 +128,16 @@ def _interpreters(environment: Environment, *, any_version: bool) -> list[str]:
     found = [sys.executable] if any_version or same else []
     if not same and platform.machine() == environment.arch:
         named = shutil.which("python{}.{}".format(*environment.release))
-        found += [named] if named else []
+        found += [named] if named and _runs_as(named, environment.release) else []
     return found
+
+
+def _runs_as(python: str, release: tuple[int, int]) -> bool:
+    """Whether `python` really is that Python: version managers put stand-ins on the PATH that only print an error."""
+    done = subprocess.run(
+        [python, "-c", "import sys; print(*sys.version_info[:2])"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode == 0 and done.stdout.split() == [str(part) for part in release]

@@ -10,7 +10,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from bundler.errors import ProfileError
 from bundler.model.target import Target
 
-# The glibc of each distribution's releases. Upstream's release notes; `ldd --version` on the release's image says the same.
+# The glibc of each distribution's releases: `ldd --version` on the release's image.
 _RHEL = {"7": (2, 17), "8": (2, 28), "9": (2, 34), "10": (2, 39)}
 GLIBC: dict[str, dict[str, tuple[int, int]]] = {
     **dict.fromkeys(("rocky", "alma", "almalinux", "centos", "rhel", "ol", "oraclelinux"), _RHEL),
@@ -23,7 +23,7 @@ GLIBC: dict[str, dict[str, tuple[int, int]]] = {
 }
 OLDEST_GLIBC = (2, 17)  # manylinux2014: what nearly every wheel on PyPI still runs on
 
-# The first glibc of an architecture that PEP 600 wheels can name, and the names that came before PEP 600 (PEP 513, 571, 599).
+# The oldest glibc that wheels of an architecture can name (PEP 600), and the names before that (PEP 513, 571, 599).
 _FIRST_GLIBC = {"x86_64": (2, 5), "i686": (2, 5)}
 _OLD_NAMES = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
 
@@ -104,8 +104,8 @@ def environments(
 ) -> tuple[Environment, ...]:
     """Each wanted Python on each architecture of the targets.
 
-    Wheels are chosen for the oldest glibc among the targets of an architecture (`glibc` of the profile overrides it), so
-    that one wheel serves them all; a distribution not known here counts as the oldest that wheels are made for.
+    Wheels are chosen for the oldest glibc among the targets of an architecture (`glibc` of the profile overrides it),
+    so that one wheel serves them all; a distribution not known here counts as the oldest that wheels are made for.
 
     Raises ProfileError when there are no targets.
     """

@@ -1,9 +1,9 @@
 """Runs pip, or a program built on it, as if by another Python: `python foreign.py ENVIRONMENT.json MODULE ARGUMENT…`.
 
-pip reads markers, wheel tags and Requires-Python off the interpreter it runs under; its `--python-version` leaves markers
-out (https://github.com/pypa/pip/issues/11664), and pip-tools hands none of it to its finder. Here these three answers
-come from a file, for this process alone: the build environments of source distributions are pip's own child processes
-and stay true to the interpreter that runs them. Nothing of bundler is imported: the file is run by its path.
+pip reads markers, wheel tags and Requires-Python off the interpreter it runs under; its `--python-version` leaves
+markers out (https://github.com/pypa/pip/issues/11198), and pip-tools hands none of it to its finder. Here these three
+answers come from a file, for this process alone: the build environments of source distributions are pip's own child
+processes and stay true to the interpreter that runs them. Nothing of bundler is imported: it is run by its path.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ def pose_as(environment: dict[str, Any]) -> None:
         self._valid_tags = tags
 
     TargetPython.__init__ = be_target  # type: ignore[method-assign]
-    RequiresPythonCandidate.__init__ = lambda self, _: require_python(self, version)  # type: ignore[method-assign]
-    markers.default_environment = lambda: dict(environment["markers"])  # type: ignore[assignment,return-value]
+
+    def be_required(self: RequiresPythonCandidate, *_: object) -> None:
+        require_python(self, version)
+
+    RequiresPythonCandidate.__init__ = be_required  # type: ignore[method-assign]
+    markers.default_environment = lambda: dict(environment["markers"])
 
 
 def build_nothing() -> None:
@@ -57,7 +61,7 @@ def build_nothing() -> None:
 
 
 def trust_index_for_hashes() -> None:
-    """Let pip-tools take hashes from the pages that pip reads, so that it neither needs pypi.org nor downloads every file.
+    """Let pip-tools take hashes from the pages that pip reads: no need of pypi.org, nor to download every file.
 
     A file whose page states no sha256 is still downloaded and hashed.
     """
@@ -69,7 +73,7 @@ def trust_index_for_hashes() -> None:
         return f"sha256:{link.hash}" if link.hash_name == "sha256" else downloaded(self, link)
 
     PyPIRepository._get_file_hash = stated  # type: ignore[method-assign]
-    PyPIRepository._get_hashes_from_pypi = lambda _self, _ireq: {}  # type: ignore[method-assign]
+    PyPIRepository._get_hashes_from_pypi = lambda *_: {}  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -45,14 +45,14 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One line of a pip-tools lock: a requirement with exact version (or URL), and the sha256 of each file it may be."""
+    """One line of a pip-tools lock: an exact version (or URL), and the sha256 of each file it may be."""
 
     requirement: str
     sha256: frozenset[str]
 
 
 class Pip:
-    """Runs pip in `scratch` against one index. Nothing of the machine's pip configuration but its CA file and timeout counts.
+    """Runs pip in `scratch` against one index; of this machine's pip configuration only the CA file counts.
 
     Credentials reach pip through a netrc file that only this user can read: neither an argument nor a lock holds them.
     """
@@ -78,7 +78,9 @@ class Pip:
         self._run_as(environment, "piptools", [*arguments, "requirements.in"], folder, builds=builds)
         return pins_of((folder / "lock.txt").read_text(encoding="utf-8"))
 
-    def report(self, environment: Environment, pins: Sequence[Pin], *, only_wheels: bool) -> list[dict[str, Any]]:
+    def report(
+        self, environment: Environment, pins: Sequence[Pin], *, only_wheels: bool, builds: bool = True
+    ) -> list[dict[str, Any]]:
         """pip's installation report for `pins`: an entry per package, with the exact file it would install.
 
         The format: https://pip.pypa.io/en/stable/reference/installation-report/. Raises ResolveError, FetchError.
@@ -89,7 +91,7 @@ class Pip:
         arguments = ["install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--report", "report.json"]
         if only_wheels:
             arguments += ["--only-binary", ":all:"]
-        self._run_as(environment, "pip", [*arguments, "-r", "pins.txt"], folder)
+        self._run_as(environment, "pip", [*arguments, "-r", "pins.txt"], folder, builds=builds)
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         return list(report["install"])
 

@@ -1,4 +1,4 @@
-"""What to lock, as pip reads it: the entries of a profile and the requirements files they name, gathered into two files."""
+"""What to lock, as pip reads it: the entries of a profile, and the requirements files they name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Inputs:
 
 
 def gather(requirements: Iterable[str], constraints: Iterable[str], read: Callable[[str], bytes]) -> Inputs:
-    """Every line of `requirements` and `constraints`, with the files they name, and the files those name, read by `read`.
+    """Every line of `requirements` and `constraints`, of the files they name, and of those these name, read by `read`.
 
     Raises ProfileError for a line that cannot be locked, naming the file and the line; whatever `read` raises.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from bundler.transfer.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
+_URL = re.compile(r"https?://\S+")
 _AT_ONCE = 2  # resolutions; each keeps a core busy
 
 
@@ -73,6 +75,15 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     return (*_items(wheels), *_requirements(wheels, wanted, upstream))
 
 
+def _by_mirror(inputs: Inputs, upstream: Upstream) -> Inputs:
+    """`inputs` with the URLs in them by way of the mirror map."""
+
+    def mirrored(line: str) -> str:
+        return _URL.sub(lambda url: upstream.mirrored(url[0]), line)
+
+    return Inputs([mirrored(line) for line in inputs.requirements], [mirrored(line) for line in inputs.constraints])
+
+
 def _locks(
     wanted: Sequence[Environment], inputs: Inputs, pip: Pip, upstream: Upstream, *, build: bool
 ) -> dict[Environment, list[Package]]:
@@ -106,13 +117,15 @@ def lock(environment: Environment, inputs: Inputs, pip: Pip, *, build: bool) -> 
 
 
 def _name_source_only(environment: Environment, inputs: Inputs, pip: Pip) -> None:
-    """Raise ResolveError if packages without a wheel are why `inputs` cannot be had from wheels alone, naming them all."""
+    """Raise ResolveError, naming them all, if packages without a wheel are why wheels alone do not satisfy `inputs`."""
     try:
         pins = pip.lock(environment, inputs, only_wheels=False, builds=False)
+        packages = _checked(pins, pip.report(environment, pins, only_wheels=False, builds=False))
     except ResolveError:
         return  # something else is wrong: the first reason stands
-    # A file that only-wheels pip does not take for a pin is a source distribution.
-    named = sorted(pin.requirement for pin in pins if not _has_wheel(environment, pin, pip))
+    named = sorted(
+        f"{package.metadata.name} {package.metadata.version}" for package in packages if not package.is_wheel
+    )
     if named:
         raise ResolveError(
             f"wheels: no wheel for Python {environment}, only source, of {', '.join(named)}",
@@ -120,16 +133,8 @@ def _name_source_only(environment: Environment, inputs: Inputs, pip: Pip) -> Non
         )
 
 
-def _has_wheel(environment: Environment, pin: Pin, pip: Pip) -> bool:
-    try:
-        pip.report(environment, [pin], only_wheels=True)
-    except ResolveError:
-        return False
-    return True
-
-
 def _checked(pins: Iterable[Pin], report: Iterable[Mapping[str, Any]]) -> list[Package]:
-    """The packages of pip's report. Raises FetchError when the index now states another digest than it did for the lock."""
+    """The packages of pip's report. Raises FetchError where the index states another digest than for the lock."""
     allowed = {canonicalize_name(Requirement(pin.requirement).name): pin.sha256 for pin in pins}
     packages = []
     for entry in report:
@@ -148,7 +153,8 @@ def _wheels(locks: Mapping[Environment, Sequence[Package]], pip: Pip, upstream: 
     """The wheels of all locks, each once, by file name."""
     published = {package.url: package for packages in locks.values() for package in packages if package.is_wheel}
     with ThreadPoolExecutor(upstream.config.jobs) as threads:
-        objects = dict(zip(published, threads.map(lambda package: _object(package, upstream), published.values())))
+        found = threads.map(lambda package: _object(package, upstream), published.values())
+        objects = dict(zip(published, found, strict=True))
     builder = Builder(pip, lambda url, to, sha256: upstream.download(url, to, sha256=sha256), upstream.scratch)
     wheels: dict[str, Wheel] = {}
     for environment, packages in locks.items():
@@ -205,7 +211,7 @@ def _items(wheels: Iterable[Wheel]) -> Iterable[Item]:
 
 
 def _requirements(wheels: Sequence[Wheel], wanted: Sequence[Environment], upstream: Upstream) -> Iterable[Item]:
-    """A requirements file with hashes for each lock: `pip install --no-index --find-links wheels --require-hashes -r` it."""
+    """A requirements file for each lock, for `pip install --no-index --find-links wheels --require-hashes -r FILE`."""
     several = len({environment.arch for environment in wanted}) > 1
     for environment in wanted:
         pins = [
@@ -215,4 +221,4 @@ def _requirements(wheels: Sequence[Wheel], wanted: Sequence[Environment], upstre
         ]
         name = requirements_item_name(environment.python, environment.arch if several else None)
         kept = upstream.keep(f"wheels/{name}", requirements_text(pins).encode())
-        yield Item("wheels", name, environment.python, (kept,))
+        yield Item("wheels", name, environment.python, (kept,), {"lock": str(environment)})

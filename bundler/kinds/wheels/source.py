@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from bundler.errors import ConfigError
 from bundler.model.config import Config
+from bundler.transfer.credentials import configured
 
 PYPI = "https://pypi.org/simple"
 _SETTING = re.compile(r"^(:env:|install|global)\.index-url='(.*)'$", re.MULTILINE)
@@ -49,7 +48,11 @@ def choose_index(wanted: str | None, config: Config, mirrored: Callable[[str], s
     clean = without_credentials(mirror)
     if parts.username:
         return Index(clean, (unquote(parts.username), unquote(parts.password or "")))
-    return Index(clean, _credentials(config, parts.netloc, parts.hostname or ""))
+    login = configured(config, parts.netloc)
+    if login is None:
+        return Index(clean)
+    # An index's token is the password of this user (https://pypi.org/help/#apitoken).
+    return Index(clean, ("__token__", login.token) if login.token else (login.username, login.password))
 
 
 def configured_index() -> str | None:
@@ -61,14 +64,12 @@ def configured_index() -> str | None:
 
 
 def original(url: str, config: Config, mirrored: Callable[[str], str]) -> str:
-    """`url`, found on a mirror, by the name that the mirror map has it under; as it is where the map knows nothing of it."""
+    """`url`, found on a mirror, by the name that the mirror map has it under; unchanged where the map has none."""
     clean = without_credentials(url)
-    by_length = sorted(config.mirrors.items(), key=lambda entry: -len(entry[1]))
-    for head, mirror in by_length:
-        if "://" in head and clean.startswith(mirror.rstrip("/") + "/"):
-            candidate = head.rstrip("/") + clean[len(mirror.rstrip("/")) :]
-            if mirrored(candidate) == clean:
-                return candidate
+    for head, mirror in sorted(config.mirrors.items(), key=lambda entry: -len(entry[1])):
+        candidate = head + clean.removeprefix(mirror)
+        if "://" in head and clean.startswith(mirror) and mirrored(candidate) == clean:
+            return candidate
     return clean
 
 
@@ -76,22 +77,3 @@ def without_credentials(url: str) -> str:
     """`url` with no user and password, and no fragment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
-
-
-def _credentials(config: Config, *hosts: str) -> tuple[str, str] | None:
-    known: Mapping[str, object] = config.credentials
-    host = next((host for host in hosts if host in known), None)
-    if host is None:
-        return None
-    entry = config.credentials[host]
-    file = entry.password_file or entry.token_file
-    if file is None:
-        return None
-    try:
-        secret = Path(file).read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError):
-        raise ConfigError(
-            f"credentials for {host}: cannot read a password from {file}", hint="put it into the file's first line"
-        ) from None
-    # An index's token is the password of this user (https://pypi.org/help/#apitoken).
-    return (entry.username or "__token__", secret)

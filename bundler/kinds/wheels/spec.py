@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import Field, StringConstraints, field_validator
 
 from bundler.model.target import StrictModel
@@ -21,7 +20,7 @@ _VERSION_CONTROL = re.compile(r"(^|@\s*)(git|hg|svn|bzr)\+|^-e\b|^--editable\b")
 def names_file(entry: str) -> bool:
     """Whether `entry` names a requirements file (a path, or a URL), rather than being a requirement itself.
 
-    `requirements.txt` is a valid project name too (PEP 508), so the suffixes .txt and .in decide before the grammar does.
+    `requirements.txt` is a valid project name too (PEP 508), so the suffixes .txt and .in decide before the grammar.
     """
     location, _, _ = entry.partition("#")
     if location.startswith(("http://", "https://")):
@@ -37,8 +36,8 @@ class Spec(StrictModel):
     )
     requirements: tuple[Entry, ...] = Field(
         min_length=1,
-        description="requirements (`ansible==11.13.0`, the URL of a wheel), or requirements files: a path ending in .txt "
-        "or .in relative to the profile, or a URL",
+        description="requirements (`ansible==11.13.0`, the URL of a wheel), or requirements files: a path that ends in "
+        ".txt or .in, relative to the profile, or a URL",
     )
     constraints: tuple[Entry, ...] = Field(
         default=(), description="versions to keep to where a package is needed; written as in `requirements`"
@@ -81,6 +80,9 @@ class Spec(StrictModel):
 
 def check_requirement(entry: str) -> None:
     """Raise ValueError unless `entry` is a PEP 508 requirement or the URL of a wheel or source distribution."""
+    # The closed side reads this module for the profile's schema, and has no packaging.
+    from packaging.requirements import InvalidRequirement, Requirement
+
     if _VERSION_CONTROL.search(entry):
         raise ValueError(
             f"{entry!r}: a checkout has no digest that could be verified; build a wheel of it and name that by its URL"

@@ -1,7 +1,7 @@
 """The seam between a site and whoever runs its services.
 
-A site has up to three stores: `web` (the web root), `registry` and `index` (devpi). nginx is the front door of all of them,
-registry and devpi listen on loopback behind it. A store that site.yaml names as external is nobody's to run here.
+A site has up to three stores: `web` (the web root), `registry` and `index` (devpi). nginx is the front door of all of
+them, registry and devpi listen on loopback behind it. A store that site.yaml names as external is nobody's to run here.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ class ServiceManager(Protocol):
 
         Raises SiteError when a program is missing.
         """
+        ...
+
+    def has(self, store: Store) -> bool:
+        """Whether the site has `store`: it was set up, or is external."""
         ...
 
     def start(self) -> None:

@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,7 +90,7 @@ class Daemon:
         logger.info("started %s (pid %d)", program.name, pid)
         try:
             _wait_for(program, lambda: self.pid() is not None, timeout)
-        except _NotUp as failure:
+        except _NotUpError as failure:
             self.stop(timeout=timeout)
             raise SiteError(
                 f"{program.name} {failure}; its log ends with:\n{_tail(self.log, log_from)}",
@@ -108,7 +109,7 @@ class Daemon:
         self._identity.unlink(missing_ok=True)
 
 
-class _NotUp(Exception):
+class _NotUpError(Exception):
     pass
 
 
@@ -154,10 +155,8 @@ def _started(pid: int) -> str | None:
 
 
 def _reap(pid: int) -> None:
-    try:
+    with suppress(ChildProcessError):  # an earlier bundler started it
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:  # an earlier bundler started it
-        pass
 
 
 def _require_free(listen: Listen, who: str) -> None:
@@ -186,13 +185,13 @@ def _wait_for(program: Program, alive: Callable[[], bool], timeout: float) -> No
 
     def up() -> bool:
         if not alive():
-            raise _NotUp("ended as soon as it was started")
+            raise _NotUpError("ended as soon as it was started")
         waiting[:] = [probe for probe in waiting if not _answers(*probe)]
         return not waiting
 
     if not _until(up, timeout):
         host, port, path = waiting[0]
-        raise _NotUp(f"did not answer on http://{host}:{port}{path} within {timeout:.0f} s")
+        raise _NotUpError(f"did not answer on http://{host}:{port}{path} within {timeout:.0f} s")
 
 
 def _answers(host: str, port: int, path: str) -> bool:

@@ -15,7 +15,7 @@ def find() -> str:
     return find_program(
         "devpi-server",
         beside_python=True,
-        hint="install it for this Python: pip install 'bundler[site]', or carry it in with the bundle's bootstrap wheels",
+        hint="install it for this Python: pip install 'bundler[site]', or take it from the bundle's wheels",
     )
 
 

@@ -105,7 +105,7 @@ def _hosts() -> tuple[str, ...]:
 def _user(web_root: Path) -> str:
     """Whom nginx's workers run as when root starts it: a user without rights, if such a one can read the web root.
 
-    Under a folder closed to others (`--root` somewhere private) they stay root's. Empty when it is not root who starts it.
+    Under a folder closed to others (`--root` somewhere private) they stay root's. Empty when someone else starts it.
     """
     if os.geteuid() != 0:
         return ""

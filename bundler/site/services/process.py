@@ -20,6 +20,7 @@ from bundler.site.services.daemon import Daemon, Program
 
 logger = logging.getLogger(__name__)
 
+_FOLDERS: dict[Store, str] = {"web": "nginx", "registry": "registry", "index": "devpi"}  # below services/
 _STARTED_WITHIN = 90.0  # seconds; devpi takes 2 to 6 on an idle machine
 _STOPPED_WITHIN = 20.0
 
@@ -46,6 +47,10 @@ class ProcessManager:
             make_folder(self._folder / "devpi")
         if own:
             make_folder(self._folder / "nginx")
+
+    def has(self, store: Store) -> bool:
+        """See `ServiceManager.has`."""
+        return store not in self._own() or (self._folder / _FOLDERS[store]).is_dir()
 
     def start(self) -> None:
         """See `ServiceManager.start`."""
@@ -95,8 +100,7 @@ class ProcessManager:
 
     def _served(self) -> set[Store]:
         """The stores nginx stands in front of."""
-        folders: dict[Store, str] = {"web": "nginx", "registry": "registry", "index": "devpi"}
-        return {store for store in self._own() if (self._folder / folders[store]).is_dir()}
+        return {store for store in self._own() if self.has(store)}
 
     def _devpi(self) -> Program:
         data = self._root / "devpi"

@@ -1,7 +1,7 @@
 """The registry program, taken out of a registry image that the bundle carries, for hosts without a container engine.
 
-The bundle's images are an OCI image layout (image-spec 1.1, image-layout.md): an image is found by its item, its layers are
-unpacked into a root file system, and the program in it runs where it lies: by itself when it is statically linked,
+The bundle's images are an OCI image layout (image-spec 1.1, image-layout.md): an image is found by its item, its layers
+are unpacked into a root file system, and the program in it runs where it lies: by itself when it is statically linked,
 through the image's own dynamic loader and libraries otherwise.
 """
 
@@ -51,7 +51,7 @@ class UnpackedImage:
         self._link = folder / "rootfs"
 
     def update(self, items: Sequence[Item], content: Content) -> bool:
-        """Unpack the registry image that `items` bring for this machine, unless it is already; False when they bring none.
+        """Unpack the registry image that `items` bring for this machine, unless it is there; False when there is none.
 
         Raises IntegrityError (from `content`), SiteError when the image cannot be unpacked or its program does not run.
         """
@@ -147,7 +147,7 @@ def _command(tree: Path) -> tuple[str, ...]:
 
 
 def _loader(program: Path) -> str | None:
-    """The dynamic loader an ELF program asks for (PT_INTERP, elf(5)); None for a static one, or what is no 64-bit ELF."""
+    """The dynamic loader an ELF program asks for (PT_INTERP, elf(5)); None for a static one, or no 64-bit ELF."""
     with program.open("rb") as file:
         head = file.read(64)
         if len(head) < 64 or head[:4] != b"\x7fELF" or head[4] != 2:
@@ -172,7 +172,7 @@ def _library_folders(tree: Path) -> Iterable[Path]:
 
 def _try(command: Sequence[str], name: str) -> None:
     try:
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60)  # noqa: S603 - no shell
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _does_not_run(name, str(error)) from None
     if done.returncode != 0:

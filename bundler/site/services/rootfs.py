@@ -78,7 +78,7 @@ def _inside(root: Path, folder: Path, what: str) -> Path:
 
 
 def _kept_inside(root: Path, parent: Path, target: str) -> str:
-    """What to write into a link in `parent` so that it leads where `target` leads for a process whose root is `root`."""
+    """What to write into a link in `parent` to lead where `target` leads for a process whose root is `root`."""
     seen = os.path.normpath(os.path.join("/", parent.relative_to(root), target))  # stops at / on its way up
     return os.path.relpath(f"{root}/{seen.lstrip('/')}", parent)
 

@@ -1,0 +1,131 @@
+"""Who bundler is to an upstream. Secrets come from files and helpers, and go into headers only."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bundler.errors import ConfigError
+from bundler.model.config import Config
+
+logger = logging.getLogger(__name__)
+
+_DOCKER_HUB = "https://index.docker.io/v1/"  # the key under which `docker login` keeps docker.io
+_HELPER_TIMEOUT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user and password, or a bearer token; neither shows in a repr."""
+
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+    @property
+    def header(self) -> str:
+        """The value of an Authorization header."""
+        if self.token:
+            return f"Bearer {self.token}"
+        pair = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return f"Basic {pair}"
+
+
+def configured(config: Config, host: str) -> Login | None:
+    """What bundler's config says for `host` (`host` or `host:port`). Raises ConfigError when a file is missing."""
+    entry = config.credentials.get(host) or config.credentials.get(host.rsplit(":", 1)[0])
+    if entry is None:
+        return None
+    if entry.token_file:
+        return Login(token=_secret(entry.token_file, host))
+    if entry.username is None or entry.password_file is None:
+        raise ConfigError(
+            f"credentials.{host}: neither a token nor a whole user",
+            hint="give `token_file`, or `username` and `password_file`",
+        )
+    return Login(entry.username, _secret(entry.password_file, host))
+
+
+def for_registry(config: Config, registry: str, place: str) -> Login | None:
+    """The log-in for `registry`, which is reached at the host `place`.
+
+    From bundler's config, else from the files that `docker login` and `podman login` write (docker's config.json, and
+    containers-auth.json(5)), their credential helpers included.
+    """
+    if found := configured(config, place):
+        return found
+    names = [place]
+    if place in ("registry-1.docker.io", "docker.io") and registry == "docker.io":
+        names = [_DOCKER_HUB, "docker.io", "index.docker.io", *names]
+    for path in _auth_files():
+        if path.is_file() and (found := _from_file(path, names)):
+            return found
+    return None
+
+
+def _auth_files() -> Iterator[Path]:
+    if named := os.environ.get("REGISTRY_AUTH_FILE"):
+        yield Path(named)
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / "containers" / "auth.json"
+    yield Path.home() / ".config" / "containers" / "auth.json"
+    yield Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+
+
+def _from_file(path: Path, names: list[str]) -> Login | None:
+    try:
+        document: dict[str, Any] = json.loads(path.read_bytes())
+        auths = {_host(key): value for key, value in document.get("auths", {}).items()}
+        for name in names:
+            if pair := auths.get(_host(name), {}).get("auth"):
+                username, _, password = base64.b64decode(pair).decode().partition(":")
+                return Login(username, password)
+            helper = document.get("credHelpers", {}).get(name)
+            if helper is None and _host(name) in auths:
+                helper = document.get("credsStore")
+            if helper and (found := _from_helper(str(helper), name)):
+                return found
+    except (OSError, ValueError, AttributeError, TypeError, binascii.Error):
+        logger.warning("%s cannot be read as a file of registry log-ins; going on without it", path)
+    return None
+
+
+def _host(key: str) -> str:
+    return key if key == _DOCKER_HUB else key.removeprefix("https://").removeprefix("http://").rstrip("/")
+
+
+def _from_helper(helper: str, name: str) -> Login | None:
+    """The protocol of docker-credential-helpers: the name on stdin, JSON on stdout."""
+    if "/" in helper:
+        return None
+    try:
+        asked = subprocess.run(
+            [f"docker-credential-{helper}", "get"],
+            input=name.encode(),
+            capture_output=True,
+            timeout=_HELPER_TIMEOUT,
+            check=True,
+        )
+        found = json.loads(asked.stdout)
+        return Login(str(found["Username"]), str(found["Secret"]))
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError):
+        logger.warning("docker-credential-%s gave no log-in for %s; going on without it", helper, name)
+        return None
+
+
+def _secret(file: str, host: str) -> str:
+    try:
+        return Path(file).expanduser().read_text().splitlines()[0].strip()
+    except (OSError, IndexError, UnicodeDecodeError):
+        raise ConfigError(
+            f"credentials.{host}: cannot read a secret from {file}",
+            hint="name a text file whose first line is the password or token",
+        ) from None

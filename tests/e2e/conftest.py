@@ -1,0 +1,34 @@
+"""The demo's own parts, brought up once for all tests of the whole path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.demo.hosts import can_make_namespaces
+from scripts.demo.internet import Internet, internet
+from scripts.demo.journey import Journey, journey
+
+
+@pytest.fixture(scope="session")
+def test_data(project: Path) -> Path | None:
+    """The folder of test data, or None: the internet then makes its own."""
+    folder = project.parent / "shared"
+    return folder if (folder / "rpm").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def upstream(tmp_path_factory: pytest.TempPathFactory, test_data: Path | None) -> Iterator[Internet]:
+    """The internet of the demo."""
+    with internet(tmp_path_factory.mktemp("internet") / "up", test_data) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def way(tmp_path_factory: pytest.TempPathFactory, upstream: Internet) -> Iterator[Journey]:
+    """The demo's bundle, built, unpacked and installed, with a node: behind an air gap where this user can make one."""
+    work = tmp_path_factory.mktemp("way")
+    with journey(work, upstream, gap=can_make_namespaces(), say=print) as there:
+        yield there

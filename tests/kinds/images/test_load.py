@@ -1,0 +1,172 @@
+"""The whole way: resolved, fetched into a folder, read there by skopeo and podman, loaded into a registry, pulled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+import requests
+
+from bundler.bundle.reader import Bundle
+from bundler.errors import BundleError
+from bundler.kinds.images.attributes import ImageAttributes
+from bundler.kinds.images.emit import emit
+from bundler.kinds.images.load import load
+from bundler.kinds.images.resolve import resolve
+from bundler.kinds.images.spec import Spec
+from bundler.model.items import Item, Made, RegistryBlob, objects_of
+from bundler.model.site import ExternalRegistry, Served, SiteConfig
+from bundler.model.target import Target
+from bundler.site.site import Site
+from bundler.transfer.store import Store
+from bundler.transfer.upstream import Upstream
+from tests.kinds.images.contents import MemoryContent
+from tests.kinds.images.registries import RunningRegistry, needs, run, running_registry
+
+MULTI_INDEX = "sha256:0de0e983a4980f32b1aad2d7f7f387cea2d4e9517b47f336cef27f63735911fa"
+NAMES = [
+    "docker.io/library/alpine:3.11",
+    "docker.io/library/hello:1",
+    "docker.io/team/multi:1",
+    f"docker.io/team/multi@{MULTI_INDEX}",
+    f"docker.io/team/multi:{MULTI_INDEX.replace(':', '-')}.sig",
+]
+
+
+@pytest.fixture
+def items(library: RunningRegistry, upstream: Upstream) -> tuple[Item, ...]:
+    assert library.tags("library/alpine")
+    return resolve(Spec.model_validate(NAMES), (Target(distro="rocky", release="9"),), upstream)
+
+
+@pytest.fixture
+def content(items: tuple[Item, ...], library: RunningRegistry, store: Store) -> MemoryContent:
+    """What a bundle would hold: every object's bytes."""
+    contents = {}
+    for obj in objects_of(items):
+        match obj.source:
+            case RegistryBlob(repository=repository, digest=digest, what=what):
+                data = library.get(f"{repository}/{what}/{digest}").content
+            case Made():
+                data = store.path(obj.sha256).read_bytes()
+            case _:
+                raise AssertionError(obj)
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (obj.size, obj.sha256)
+        contents[obj.path] = data
+    return MemoryContent(contents)
+
+
+@pytest.fixture
+def folder(content: MemoryContent, tmp_path: Path) -> Path:
+    """A bundle's folder, as `tar x` leaves it."""
+    for path, data in content.contents.items():
+        (tmp_path / "bundle" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bundle" / path).write_bytes(data)
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def closed(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[RunningRegistry]:
+    """The site's registry."""
+    with running_registry(tmp_path / "closed" / "registry", free_port()) as running:
+        yield running
+
+
+def site_of(closed: RunningRegistry, tmp_path: Path) -> Site:
+    config = SiteConfig(address="127.0.0.1", root=str(tmp_path / "site"), registry=ExternalRegistry(url=closed.url))
+    return Site(config)
+
+
+def loaded(items: tuple[Item, ...], content: MemoryContent, site: Site) -> None:
+    load(items, cast("Bundle", content), site)
+    site.registry.commit()
+
+
+def test_skopeo_reads_every_image_by_its_name(items: tuple[Item, ...], folder: Path) -> None:
+    needs("skopeo")
+    for item in items:
+        image = ImageAttributes.of(item)
+        raw = run("skopeo", "inspect", "--raw", f"oci:{folder}/images:{image.reference}")
+        assert f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}" == image.digest
+        run("skopeo", "inspect", f"oci:{folder}/images:{image.reference}")
+
+
+def test_podman_pulls_from_the_folder(folder: Path, podman: Podman) -> None:
+    podman("pull", f"oci:{folder}/images:docker.io/library/alpine:3.11")
+    assert "docker.io/library/alpine:3.11" in podman("images", "--format", "{{.Repository}}:{{.Tag}}")
+
+
+def test_everything_is_served_by_its_digest(
+    items: tuple[Item, ...], content: MemoryContent, closed: RunningRegistry, tmp_path: Path
+) -> None:
+    site = site_of(closed, tmp_path)
+    loaded(items, content, site)
+    for item in items:
+        image = ImageAttributes.of(item)
+        for reference in (*image.tags, image.digest):
+            assert closed.digest(image.repository, reference) == image.digest
+        for manifest in image.manifests:
+            answer = closed.get(f"{image.repository}/manifests/{manifest.digest}")
+            assert answer.headers["Content-Type"] == manifest.media_type
+        for blob in image.blobs:
+            assert closed.has_blob(image.repository, blob)
+    catalogue = requests.get(f"{closed.url}/v2/_catalog", timeout=10).json()
+    assert catalogue == {"repositories": ["library/alpine", "library/hello", "team/multi"]}
+
+
+def test_the_second_load_writes_nothing(
+    items: tuple[Item, ...], content: MemoryContent, closed: RunningRegistry, tmp_path: Path
+) -> None:
+    loaded(items, content, site_of(closed, tmp_path))
+    again = site_of(closed, tmp_path)
+    loaded(items, content, again)
+    assert (again.registry.objects_written, again.registry.bytes_written) == (0, 0)
+
+
+def test_attributes_that_lead_elsewhere_are_refused(
+    items: tuple[Item, ...], content: MemoryContent, closed: RunningRegistry, tmp_path: Path
+) -> None:
+    item = items[0]
+    for key, value in {"repository": "../../admin", "blobs": ["sha256:" + "0" * 64], "tags": ["a/b"]}.items():
+        wrong = Item(item.kind, item.name, item.version, item.objects, {**item.attributes, key: value})
+        with pytest.raises(BundleError, match=item.name):
+            loaded((wrong,), content, site_of(closed, tmp_path))
+
+
+class Podman:
+    """podman with a storage of its own, which reads one registries.conf and nothing of the machine's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.registries = folder / "registries.conf"
+        self.registries.write_text("")
+
+    def __call__(self, *argv: str) -> str:
+        storage = ["--root", str(self._folder / "root"), "--runroot", str(self._folder / "run")]
+        environment = [f"CONTAINERS_REGISTRIES_CONF={self.registries}", "REGISTRY_AUTH_FILE=/dev/null"]
+        return run("env", *environment, "podman", *storage, "--storage-driver=vfs", *argv)
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Podman:
+    needs("podman")
+    (tmp_path / "podman").mkdir()
+    return Podman(tmp_path / "podman")
+
+
+def test_podman_pulls_with_the_node_files(
+    items: tuple[Item, ...], content: MemoryContent, closed: RunningRegistry, tmp_path: Path, podman: Podman
+) -> None:
+    site = site_of(closed, tmp_path)
+    loaded(items, content, site)
+    conf = next(file for file in emit(items, Served(site.config, "demo", "1")).files if file.path.endswith(".conf"))
+    podman.registries.write_text(conf.content)
+    for name in (f"{closed.host}/library/alpine:3.11", "docker.io/library/alpine:3.11"):
+        podman("pull", "--quiet", name)
+    pinned = f"docker.io/team/multi@{MULTI_INDEX}"
+    podman("pull", "--quiet", pinned)
+    assert json.loads(podman("inspect", pinned))[0]["Architecture"] == "amd64"

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from bundler.errors import ProfileError
+from bundler.kinds.wheels.requirements import gather
+
+
+def read_from(files: dict[str, str]):  # type: ignore[no-untyped-def]
+    return lambda location: files[location].encode()
+
+
+def test_files_are_gathered_with_what_they_include() -> None:
+    files = {
+        "deps/all.txt": "# a comment\nansible==11.13.0  # pinned\n-r more.txt\n-c limits.txt\n--pre\n\n",
+        "deps/more.txt": "cffi \\\n  >=1.17\n--requirement=https://example.org/far/away.txt\n",
+        "deps/limits.txt": "six<2\n",
+        "https://example.org/far/away.txt": "-rnear.txt\n",
+        "https://example.org/far/near.txt": 'tomli; python_version < "3.11"\n',
+    }
+    inputs = gather(["deps/all.txt", "six"], ["urllib3<3"], read_from(files))
+    assert inputs.requirements == [
+        "ansible==11.13.0",
+        "cffi   >=1.17",
+        'tomli; python_version < "3.11"',
+        "--pre",
+        "six",
+    ]
+    assert inputs.constraints == ["six<2", "urllib3<3"]
+
+
+def test_hashes_of_a_locked_file_stay() -> None:
+    line = "six==1.17.0 --hash=sha256:" + "0" * 64
+    assert gather(["lock.txt"], [], read_from({"lock.txt": f"--require-hashes\n{line}\n"})).requirements == [line]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("six\n--extra-index-url https://example.org\n", r"r\.txt:2: --extra-index-url is not taken"),
+        ("-e git+https://example.org/x\n", r"r\.txt:1: .*build a wheel"),
+        ("six = 1\n", r"r\.txt:1: 'six = 1' is neither"),
+        ("-r r.txt\n", "includes itself"),
+    ],
+)
+def test_a_line_that_cannot_be_locked_is_named(text: str, expected: str) -> None:
+    with pytest.raises(ProfileError, match=expected):
+        gather(["r.txt"], [], read_from({"r.txt": text}))

@@ -1,0 +1,303 @@
+"""nginx, the registry and devpi as processes: the real programs, on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import SiteError
+from bundler.model.site import Backends, ExternalIndex, ExternalRegistry, ExternalWeb, Ports, SiteConfig
+from bundler.site.services.daemon import Daemon, Listen, Program
+from bundler.site.services.process import ProcessManager
+from bundler.site.services.programs import find_program
+from tests.site.content import MemoryContent
+
+FreePort = Callable[[], int]
+NOTHING = MemoryContent({})
+
+
+def make_config(root: Path, free_port: FreePort) -> SiteConfig:
+    return SiteConfig(
+        address="127.0.0.1",
+        root=str(root),
+        ports=Ports(web=free_port(), registry=free_port(), index=free_port()),
+        backends=Backends(registry=free_port(), index=free_port()),
+    )
+
+
+def make_manager(config: SiteConfig) -> ProcessManager:
+    web_root = Path(config.root) / "repos"
+    web_root.mkdir(parents=True, exist_ok=True)
+    return ProcessManager(config, web_root)
+
+
+def ask(
+    port: int, path: str, method: str = "GET", headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request(method, path, body=b"{}" if method not in ("GET", "HEAD") else None, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def require(*programs: str) -> None:
+    for program in programs:
+        if not any(shutil.which(program, path=path) for path in (None, "/usr/sbin", str(Path(sys.executable).parent))):
+            pytest.skip(f"needs {program}")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, free_port: FreePort) -> Iterator[SiteConfig]:
+    """A site with all three services up."""
+    require("nginx", "docker-registry", "devpi-server")
+    root = tmp_path_factory.mktemp("site with space")
+    config = make_config(root, free_port)
+    manager = make_manager(config)
+    try:
+        manager.prepare({"web", "registry", "index"}, [], NOTHING)
+        manager.start()
+        yield config
+    finally:
+        manager.stop()
+
+
+def test_all_run_and_say_so(running: SiteConfig) -> None:
+    found = make_manager(running).status()
+    assert [service.name for service in found] == ["registry", "devpi", "nginx"]
+    for service in found:
+        assert service.running
+        assert (Path(running.root) / "services" / service.name / "pid").read_text() == f"{service.pid}\n"
+        assert Path(service.log).is_file()
+    assert found[2].address == f"{running.web_url} {running.registry_url} {running.simple_url}"
+
+
+def test_starting_again_changes_nothing(running: SiteConfig) -> None:
+    before = make_manager(running).status()
+    make_manager(running).prepare({"web", "registry", "index"}, [], NOTHING)
+    make_manager(running).start()
+    assert make_manager(running).status() == before
+
+
+def test_they_have_left_the_session(running: SiteConfig) -> None:
+    for service in make_manager(running).status():
+        assert service.pid is not None
+        assert os.getsid(service.pid) == service.pid
+        assert os.readlink(f"/proc/{service.pid}/fd/0") == os.devnull
+        tmp = Path(f"/proc/{service.pid}/environ").read_bytes()
+        assert b"PYTEST" not in tmp
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "PATCH", "MKCOL", "OPTIONS"])
+@pytest.mark.parametrize("store", ["web", "registry", "index"])
+def test_the_front_door_is_read_only(running: SiteConfig, store: str, method: str) -> None:
+    paths = {"web": "/demo/x", "registry": "/v2/x/blobs/uploads/", "index": "/+login"}
+    status, _, _ = ask(getattr(running.ports, store), paths[store], method)
+    assert status == 405
+
+
+def test_the_backends_are_on_loopback_only(running: SiteConfig) -> None:
+    listening = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
+    for port in (running.backends.registry, running.backends.index):
+        addresses = [line.split()[3] for line in listening.splitlines() if line.split()[3].endswith(f":{port}")]
+        assert addresses == [f"127.0.0.1:{port}"]
+
+
+def test_reading_passes(running: SiteConfig) -> None:
+    assert ask(running.ports.registry, "/v2/")[0] == 200
+    assert ask(running.ports.registry, "/v2/_catalog")[2] == b'{"repositories":[]}\n'
+    assert ask(running.ports.registry, "/metrics")[0] == 404
+    outside = f"http://127.0.0.1:{running.ports.index}/+login".encode()
+    assert outside in ask(running.ports.index, "/+api")[2]
+    assert ask(running.ports.index, "/root/pypi/")[0] == 404
+
+
+def test_autoindex(running: SiteConfig) -> None:
+    repos = Path(running.root) / "repos"
+    (repos / ".releases/one").mkdir(parents=True, exist_ok=True)
+    (repos / ".releases/one/.treeinfo").write_text("of a repository")
+    (repos / ".releases/one/big").write_bytes(b"x" * 5 * 1024 * 1024)
+    (repos / ".staging").mkdir(exist_ok=True)
+    (repos / ".staging/secret").write_text("not yet")
+    (repos / "demo").symlink_to(".releases/one")
+    web = running.ports.web
+    status, headers, page = ask(web, "/demo/")
+    assert status == 200
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert b"5M" in page
+    assert b"5242880" not in page
+    assert ask(web, "/demo/.treeinfo")[2] == b"of a repository"
+    assert ask(web, "/demo")[1]["location"] == "/demo/"
+    for path in (
+        "/.releases/one/big",
+        "/.staging/secret",
+        "//.staging/secret",
+        "/demo/../.staging/secret",
+        "/%2estaging/",
+    ):
+        assert ask(web, path)[0] == 404, path
+    assert b".staging" not in ask(web, "/")[2]
+    assert ask(web, "/demo/big", headers={"Range": "bytes=1-3"})[0] == 206
+
+
+def test_secrets_are_private(running: SiteConfig) -> None:
+    services = Path(running.root) / "services"
+    for path in (services / "registry/secret", services / "registry/config.yml"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    secret = (services / "registry/secret").read_bytes()
+    for service in make_manager(running).status():
+        assert secret not in Path(f"/proc/{service.pid}/cmdline").read_bytes()
+
+
+def test_stop_a_crash_and_start_again(running: SiteConfig) -> None:
+    manager = make_manager(running)
+    before = {service.name: service.pid for service in manager.status()}
+    assert before["registry"] is not None
+    os.kill(before["registry"], signal.SIGKILL)
+    _until(lambda: not manager.status()[0].running)
+    manager.start()
+    after = {service.name: service.pid for service in manager.status()}
+    assert after["registry"] not in (None, before["registry"])
+    assert {**after, "registry": 0} == {**before, "registry": 0}
+
+
+def test_only_what_is_needed_is_started(tmp_path: Path, free_port: FreePort) -> None:
+    require("nginx")
+    config = make_config(tmp_path, free_port)
+    manager = make_manager(config)
+    assert manager.status() == ()
+    manager.prepare({"web"}, [], NOTHING)
+    assert [manager.has(store) for store in ("web", "registry", "index")] == [True, False, False]  # type: ignore[arg-type]
+    manager.start()
+    try:
+        assert [(service.name, service.address) for service in manager.status()] == [("nginx", config.web_url)]
+        pid = manager.status()[0].pid
+    finally:
+        manager.stop()
+    assert not Path(f"/proc/{pid}").exists()
+    assert [service.running for service in manager.status()] == [False]
+    manager.stop()
+    manager.remove()
+    assert not (tmp_path / "services").exists()
+
+
+def test_what_is_external_is_not_started(tmp_path: Path, free_port: FreePort) -> None:
+    external = make_config(tmp_path, free_port).model_copy(
+        update={
+            "web": ExternalWeb(url="http://web.example", directory=str(tmp_path / "www")),
+            "registry": ExternalRegistry(url="http://registry.example"),
+            "index": ExternalIndex(upload_url="http://index.example/", simple_url="http://index.example/simple"),
+        }
+    )
+    manager = make_manager(external)
+    manager.prepare({"web", "registry", "index"}, [], NOTHING)
+    manager.start()
+    assert manager.status() == ()
+    assert manager.has("registry")
+
+
+def test_a_taken_port_is_named(tmp_path: Path, free_port: FreePort) -> None:
+    require("nginx")
+    config = make_config(tmp_path, free_port)
+    manager = make_manager(config)
+    manager.prepare({"web"}, [], NOTHING)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", config.ports.web))
+        other.listen()
+        with pytest.raises(SiteError, match=f"port {config.ports.web}") as caught:
+            manager.start()
+    assert "ports.web" in caught.value.hint
+    assert manager.status()[0].pid is None
+
+
+def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SiteError, match="no frobnicated or froobd on this machine"):
+        find_program("frobnicated", "froobd", hint="install it")
+
+
+def make_program(folder: Path, script: str, *, port: int = 0) -> Program:
+    return Program(
+        name="thing",
+        argv=("/bin/sh", "-c", script),
+        folder=folder,
+        listens=(Listen("127.0.0.1", port, "backends.thing"),) if port else (),
+        probes=(("127.0.0.1", port, "/"),) if port else (),
+    )
+
+
+def test_a_program_that_ends_shows_its_log(tmp_path: Path, free_port: FreePort) -> None:
+    (tmp_path / "log").write_text("from yesterday\n")
+    with pytest.raises(SiteError) as caught:
+        Daemon(tmp_path).start(make_program(tmp_path, "echo my last words; exit 1", port=free_port()), timeout=5)
+    assert "ended as soon as it was started" in caught.value.message
+    assert "my last words" in caught.value.message
+    assert "yesterday" not in caught.value.message
+    assert Daemon(tmp_path).pid() is None
+
+
+def test_a_program_that_never_answers_is_stopped(tmp_path: Path, free_port: FreePort) -> None:
+    with pytest.raises(SiteError, match="did not answer on"):
+        Daemon(tmp_path).start(
+            make_program(
+                tmp_path, "echo $$ >mypid; exec sleep 60".replace("mypid", str(tmp_path / "mypid")), port=free_port()
+            ),
+            timeout=0.5,
+        )
+    assert not Path("/proc", (tmp_path / "mypid").read_text().strip()).exists()
+
+
+def test_one_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.start(make_program(tmp_path, f"trap '' TERM; : >{tmp_path}/ready; while :; do sleep 0.1; done"), timeout=5)
+    _until((tmp_path / "ready").exists)
+    pid = daemon.pid()
+    daemon.stop(timeout=0.3)
+    assert daemon.pid() is None
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_stale_pid_file_harms_nobody(tmp_path: Path) -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as innocent:
+        (tmp_path / "pid").write_text(f"{innocent.pid}\n")
+        (tmp_path / "identity").write_text("12345@another-boot x\n")
+        daemon = Daemon(tmp_path)
+        assert daemon.pid() is None
+        daemon.stop(timeout=1)
+        assert innocent.poll() is None
+        daemon.start(make_program(tmp_path, "exec sleep 60"), timeout=5)
+        assert daemon.pid() not in (None, innocent.pid)
+        daemon.stop(timeout=5)
+        innocent.kill()
+
+
+def test_a_changed_program_is_another_one(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    first = make_program(tmp_path, "exec sleep 60")
+    daemon.start(first, timeout=5)
+    try:
+        assert daemon.runs(first)
+        assert not daemon.runs(make_program(tmp_path, "exec sleep 61"))
+    finally:
+        daemon.stop(timeout=5)
+    assert not daemon.runs(first)
+
+
+def _until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.02)

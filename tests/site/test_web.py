@@ -1,0 +1,180 @@
+"""The web root on a real file system."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bundler.bundle.manifest import Manifest
+from bundler.errors import IntegrityError, SiteError
+from bundler.model.node_files import NodeFile
+from bundler.site.releases import Release
+from bundler.site.web import WebRoot
+from tests.site.content import MemoryContent, make_manifest, make_object
+
+FIRST = {"rpms/a.rpm": b"a" * 200_000, "rpms/b.rpm": b"b" * 10, "files/empty": b""}
+SECOND = {"rpms/a.rpm": FIRST["rpms/a.rpm"], "rpms/c.rpm": b"c" * 20}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "repos"
+
+
+def load(root: Path, manifest: Manifest, content: MemoryContent) -> WebRoot:
+    web = WebRoot(root)
+    web.open(Release(manifest.name, manifest.version, manifest.id))
+    for obj in manifest.payload:
+        web.stage(obj, content)
+    return web
+
+
+def install(root: Path, version: str, files: Mapping[str, bytes], node: str = "x\n") -> WebRoot:
+    manifest = make_manifest(version, files)
+    web = load(root, manifest, MemoryContent(files))
+    web.commit(manifest.data, [NodeFile("a/b.conf", node)])
+    return web
+
+
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(folder)): (stat.S_IMODE(path.stat().st_mode), path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_release_is_served_under_its_name(root: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        web = install(root, "1.0", FIRST)
+    finally:
+        os.umask(old)
+    manifest = make_manifest("1.0", FIRST)
+    assert tree(root / "demo") == {
+        **{path: (0o644, data) for path, data in FIRST.items()},
+        "manifest.json": (0o644, manifest.data),
+        "nodes/a/b.conf": (0o644, b"x\n"),
+    }
+    assert (root / "demo").readlink() == Path(f".releases/demo-1.0-{manifest.id[:12]}")
+    assert (root / "demo/rpms").stat().st_mode & 0o777 == 0o755
+    assert web.bytes_written == sum(map(len, FIRST.values())) + len(manifest.data) + 2
+    assert [(r.name, r.version, r.id, r.current) for r in web.releases()] == [("demo", "1.0", manifest.id, True)]
+    assert list((root / ".staging").iterdir()) == []
+
+
+def test_the_same_release_again_writes_nothing(root: Path) -> None:
+    install(root, "1.0", FIRST)
+    before = {path: path.lstat() for path in (root / "demo", *(root / "demo").rglob("*"))}
+    web = install(root, "1.0", FIRST)
+    assert (web.bytes_written, web.objects_written) == (0, 0)
+    assert {path: path.lstat().st_mtime_ns for path in before} == {p: s.st_mtime_ns for p, s in before.items()}
+
+
+def test_a_file_that_someone_lost_comes_back(root: Path) -> None:
+    install(root, "1.0", FIRST)
+    (root / "demo/rpms/b.rpm").unlink()
+    web = install(root, "1.0", FIRST)
+    assert (web.bytes_written, web.objects_written) == (10, 1)
+    assert (root / "demo/rpms/b.rpm").read_bytes() == FIRST["rpms/b.rpm"]
+
+
+def test_new_node_files_replace_the_old_ones_only(root: Path) -> None:
+    install(root, "1.0", FIRST)
+    manifest = make_manifest("1.0", FIRST)
+    web = WebRoot(root)
+    web.open(Release(manifest.name, manifest.version, manifest.id))
+    web.commit(manifest.data, [NodeFile("other.conf", "y\n", mode=0o755)])
+    assert set(tree(root / "demo")) == {*FIRST, "manifest.json", "nodes/other.conf"}
+    assert web.objects_written == 1
+
+
+def test_an_upgrade_links_what_it_has_and_switches_at_the_end(root: Path) -> None:
+    install(root, "1.0", FIRST)
+    manifest = make_manifest("2.0", SECOND)
+    content = MemoryContent(SECOND)
+    web = load(root, manifest, content)
+    assert content.streamed == ["rpms/c.rpm"]
+    assert set(tree(root / "demo")) == {*FIRST, "manifest.json", "nodes/a/b.conf"}
+    old = (root / "demo").resolve()
+    web.commit(manifest.data, [])
+    assert set(tree(root / "demo")) == {*SECOND, "manifest.json"}
+    assert (root / "demo/rpms/a.rpm").samefile(old / "rpms/a.rpm")
+    assert {r.version: r.current for r in web.releases()} == {"1.0": False, "2.0": True}
+    back = install(root, "1.0", FIRST)
+    assert back.bytes_written == 0
+    assert (root / "demo").resolve() == old
+
+
+def test_wrong_bytes_are_never_served(root: Path) -> None:
+    install(root, "1.0", FIRST)
+    served = tree(root / "demo")
+    manifest = make_manifest("2.0", {**SECOND, "rpms/big.rpm": b"z" * 300_000})
+    bad = MemoryContent({**SECOND, "rpms/big.rpm": b"z" * 299_999 + b"!"})
+    with pytest.raises(IntegrityError):
+        load(root, manifest, bad)
+    assert tree(root / "demo") == served
+    assert not list(root.rglob("big.rpm"))
+    assert not list((root / ".staging").rglob("*.parts/*"))
+
+
+def test_an_interrupted_load_goes_on(root: Path) -> None:
+    manifest = make_manifest("1.0", FIRST)
+    good = MemoryContent(FIRST)
+    web = WebRoot(root)
+    web.open(Release(manifest.name, manifest.version, manifest.id))
+    web.stage(manifest.payload[1], good)
+    staged = root / ".staging" / f"demo-1.0-{manifest.id[:12]}"
+    (staged / "rpms/b.rpm").write_bytes(b"B" * 10)  # a crash lost what was in the page cache
+    (staged / "rpms/stray").write_bytes(b"?")
+    (root / ".staging" / f"{staged.name}.parts" / "7").write_bytes(b"half")
+    assert not (root / "demo").exists()
+
+    content = MemoryContent(FIRST)
+    load(root, manifest, content).commit(manifest.data, [])
+    assert sorted(content.streamed) == ["files/empty", "rpms/b.rpm"]
+    assert set(tree(root / "demo")) == {*FIRST, "manifest.json"}
+    assert (root / "demo/rpms/b.rpm").read_bytes() == FIRST["rpms/b.rpm"]
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a//b", "a/../../x", "a/./b", "a\nb", ""])
+def test_no_path_leads_out(root: Path, path: str) -> None:
+    web = WebRoot(root)
+    web.open(Release("demo", "1.0", "0" * 64))
+    with pytest.raises(ValueError, match="path"):
+        web.stage(make_object(path, b"x"), MemoryContent({path: b"x"}))
+
+
+def test_no_planted_link_leads_out(root: Path, tmp_path: Path) -> None:
+    web = WebRoot(root)
+    web.open(Release("demo", "1.0", "0" * 64))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / ".staging/demo-1.0-000000000000/rpms").symlink_to(outside)
+    with pytest.raises(SiteError, match="rpms"):
+        web.stage(make_object("rpms/x", b"x"), MemoryContent({"rpms/x": b"x"}))
+    assert list(outside.iterdir()) == []
+
+
+def test_something_else_at_the_name_is_left_alone(root: Path) -> None:
+    (root / "demo").mkdir(parents=True)
+    with pytest.raises(SiteError, match="in the way"):
+        WebRoot(root).open(Release("demo", "1.0", "0" * 64))
+
+
+def test_an_executable_stays_one_and_private_becomes_readable(root: Path) -> None:
+    files = {"files/tool": b"#!"}
+    for mode, served in ((0o755, 0o755), (0o600, 0o644)):
+        manifest = make_manifest(f"{mode:o}", files, mode=mode)
+        load(root, manifest, MemoryContent(files)).commit(manifest.data, [])
+        assert stat.S_IMODE((root / "demo/files/tool").stat().st_mode) == served
+
+
+@pytest.mark.parametrize("name", ["..", ".releases", "a/b", "", "a b"])
+def test_release_names_are_plain(name: str) -> None:
+    with pytest.raises(ValueError, match="no release"):
+        Release(name, "1", "0" * 64)
