@@ -83,8 +83,8 @@ def _title(served: Served) -> str:
 def _check(files: Sequence[NodeFile]) -> None:
     """Raise ValueError for files that the scripts cannot put in place."""
     paths = [file.path for file in files]
-    places = [file.destination for file in files if file.destination]
-    for names in (paths, places):
+    places = [file.destination for file in files if file.destination and not file.only_if]
+    for names in (paths, places):  # files with a condition may share a place: each is for other machines
         if len(set(names)) != len(names):
             raise ValueError(f"two node files for {next(name for name in names if names.count(name) > 1)}")
     for file in files:
@@ -131,14 +131,16 @@ def _playbook(served: Served, setup: str, revert: str, check: str) -> str:
             run(
                 "Put the node files in place",
                 "setup_sh",
+                tags=["setup"],
                 register="setup_run",
                 changed_when="'changed: ' in setup_run.stdout",
                 when="not revert | bool",
             ),
-            run("Prove that they work", "check_sh", changed_when=False, when="not revert | bool"),
+            run("Prove that they work", "check_sh", tags=["check"], changed_when=False, when="not revert | bool"),
             run(
                 "Put everything back",
                 "revert_sh",
+                tags=["revert"],
                 register="revert_run",
                 changed_when="'changed: ' in revert_run.stdout",
                 when="revert | bool",

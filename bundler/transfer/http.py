@@ -203,7 +203,7 @@ def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:
         if first and _is_page(response, url, chunk):
             raise FetchError(
                 f"{url}: upstream answered with an HTML page instead of the file",
-                hint="a log-in page or a proxy may be in the way: open the URL by hand, see `proxies` and `credentials`",
+                hint="a log-in page or a proxy is in the way? open the URL by hand; see `proxies` and `credentials`",
             )
         first = False
         yield chunk

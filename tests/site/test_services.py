@@ -180,7 +180,7 @@ def test_only_what_is_needed_is_started(tmp_path: Path, free_port: FreePort) -> 
     manager = make_manager(config)
     assert manager.status() == ()
     manager.prepare({"web"}, [], NOTHING)
-    assert [manager.has(store) for store in ("web", "registry", "index")] == [True, False, False]  # type: ignore[arg-type]
+    assert [manager.has(store) for store in ("web", "registry", "index")] == [True, False, False]
     manager.start()
     try:
         assert [(service.name, service.address) for service in manager.status()] == [("nginx", config.web_url)]

@@ -6,7 +6,7 @@ manifests. Only what resolving needs is modelled; the documents themselves trave
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
@@ -79,11 +79,6 @@ class ImageManifest(_Document):
     artifact_type: str | None = Field(default=None, alias="artifactType")
     annotations: Annotations = None
 
-    @property
-    def blobs(self) -> Sequence[Descriptor]:
-        """Config and layers, each digest once."""
-        return tuple({blob.digest: blob for blob in (self.config, *self.layers)}.values())
-
 
 class ImageIndex(_Document):
     manifests: list[Descriptor]
@@ -111,6 +106,11 @@ class ImageConfig(_Document):
 
 
 _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+
+def digest_of(data: bytes) -> str:
+    """The digest that content with these bytes has."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def parse_manifest(data: bytes, media_type: str) -> tuple[ImageManifest | ImageIndex, str]:

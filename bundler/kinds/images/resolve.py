@@ -11,12 +11,12 @@ from packageurl import PackageURL
 
 from bundler.errors import ResolveError
 from bundler.kinds.images.attributes import ImageAttributes
-from bundler.kinds.images.layout import descriptor, layout_objects
+from bundler.kinds.images.layout import describe, layout_objects
 from bundler.kinds.images.platform import Platform
 from bundler.kinds.images.reference import Reference
 from bundler.kinds.images.spec import Spec
 from bundler.kinds.images.walk import Walk, Wanted
-from bundler.model.items import Item, Json, Object
+from bundler.model.items import Item, Object
 from bundler.model.target import Target
 
 if TYPE_CHECKING:
@@ -35,8 +35,12 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     _refuse_collisions(images)
     if not images:
         return ()
-    shared = layout_objects((_descriptor(image) for image in images), upstream.keep)
-    return tuple(_item(image, shared) for image in images)
+    described = [
+        describe(str(image.reference), image.top.media_type, image.objects[image.top.digest], upstream.keep)
+        for image in images
+    ]
+    shared = layout_objects((entry for entries, _ in described for entry in entries), upstream.keep)
+    return tuple(_item(image, (*made, *shared)) for image, (_, made) in zip(images, described, strict=True))
 
 
 def _wanted(spec: Spec, targets: tuple[Target, ...]) -> dict[Reference, Wanted]:
@@ -83,13 +87,7 @@ def _refuse_collisions(images: list[Walk]) -> None:
             )
 
 
-def _descriptor(image: Walk) -> dict[str, Json]:
-    return descriptor(
-        str(image.reference), image.top.media_type, image.top.digest, image.objects[image.top.digest].size
-    )
-
-
-def _item(image: Walk, shared: tuple[Object, ...]) -> Item:
+def _item(image: Walk, of_layout: tuple[Object, ...]) -> Item:
     reference = image.reference
     attributes = ImageAttributes(
         reference=str(reference),
@@ -107,7 +105,7 @@ def _item(image: Walk, shared: tuple[Object, ...]) -> Item:
         kind="images",
         name=reference.name,
         version=reference.version,
-        objects=(*image.objects.values(), *shared),
+        objects=(*image.objects.values(), *of_layout),
         attributes=attributes.as_json(),
         purl=_purl(image),
         licence=image.licence,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from bundler.kinds.images.oci import (
     ImageConfig,
     ImageIndex,
     ImageManifest,
+    digest_of,
     explain,
     parse_manifest,
 )
@@ -134,8 +134,10 @@ class Walk:
                 "mediaType": top.media_type,
                 "manifests": [entry.raw for entry in chosen],
             }
-            made = self._keep_manifest(json.dumps(index, separators=(",", ":")).encode())
-            self.manifests.append(ManifestEntry(digest=made, media_type=top.media_type))
+            data = json.dumps(index, separators=(",", ":")).encode()
+            digest = digest_of(data)
+            self.objects[digest] = self._keep(blob_path(digest), data)
+            self.manifests.append(ManifestEntry(digest=digest, media_type=top.media_type))
 
     def _choose(self, offered: frozenset[Platform], wanted: Wanted) -> frozenset[Platform]:
         """Those of `offered` that suit the wanted ones; ResolveError when one of these goes without."""
@@ -176,16 +178,11 @@ class Walk:
             for entry in manifest.parsed.manifests:
                 self._take(self._read_entry(entry), depth + 1)
         else:
-            for blob in manifest.parsed.blobs:
+            for blob in (manifest.parsed.config, *manifest.parsed.layers):
                 self._add(blob.digest, blob.size, "blobs", foreign=blob.is_foreign)
         self.licence = self.licence or (manifest.parsed.annotations or {}).get(LICENCES) or None
         self._add(manifest.digest, len(manifest.data), "manifests")
         self.manifests.append(ManifestEntry(digest=manifest.digest, media_type=manifest.media_type))
-
-    def _keep_manifest(self, data: bytes) -> str:
-        digest = _digest(data)
-        self.objects[digest] = self._keep(blob_path(digest), data)
-        return digest
 
     def _add(self, digest: str, size: int, what: Literal["blobs", "manifests"], *, foreign: bool = False) -> None:
         if foreign:
@@ -247,7 +244,7 @@ class Walk:
                 return bytes(data)
 
         data = retry(self._retries, f"{self.reference}: its config", attempt)
-        if len(data) != descriptor.size or _digest(data) != descriptor.digest:
+        if len(data) != descriptor.size or digest_of(data) != descriptor.digest:
             raise IntegrityError(f"images {self.reference}: its config is not {descriptor.digest}", hint=_TRY_AGAIN)
         return data
 
@@ -261,7 +258,3 @@ class Walk:
 
 def _listed(platforms: Iterable[Platform]) -> str:
     return ", ".join(str(platform) for platform in sorted(platforms))
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"

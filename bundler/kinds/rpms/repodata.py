@@ -320,8 +320,7 @@ def fetch_first(upstream: Upstream, repomd: Repomd, types: Sequence[str], folder
 
 def is_absent(error: FetchError) -> bool:
     """Whether the server said that there is no such file."""
-    response = getattr(error.__cause__, "response", None)
-    return response is not None and response.status_code in (404, 410)
+    return error.message.endswith((" answered 404", " answered 410"))
 
 
 def read_packages(primary: Path, root: str, what: str, wanted: Container[str] | None = None) -> tuple[Package, ...]:

@@ -185,9 +185,9 @@ class Sack:
         """The packages in play of that name, source packages left out."""
         return tuple(p for p in self._visible(self._by_name.get(name, ())) if p.nevra.arch not in SOURCE_ARCHES)
 
-    def provides(self, package: Package) -> list[str]:
-        """What a package provides, as it says it."""
-        return [dep.str() for dep in self.pool.id2solvable(package.id).lookup_deparray(solv.SOLVABLE_PROVIDES)]
+    def dependencies(self, package: Package, key: int) -> list[str]:
+        """A package's dependencies of one sort (`solv.SOLVABLE_PROVIDES` …), as it words them."""
+        return [dep.str() for dep in self.pool.id2solvable(package.id).lookup_deparray(key)]
 
     def obsoleting(self, targets: Iterable[Package]) -> tuple[Package, ...]:
         """The packages in play that obsolete one of `targets` by its name and version."""

@@ -89,12 +89,15 @@ def closure(
 def _solve(sack: Sack, jobs: Sequence[Any], *, weak_deps: bool) -> list[Package]:
     """The new packages after `jobs`; as in dnf's defaults, a newest package that cannot be installed is passed over."""
     pool = sack.pool
-    install_only = [
+    terms = [
         pool.Job(solv.Job.SOLVER_MULTIVERSION | solv.Job.SOLVER_SOLVABLE_PROVIDES, pool.Dep(name).id)
         for name in _INSTALL_ONLY
     ]
+    if weak_deps:
+        how = solv.Job.SOLVER_SOLVABLE | solv.Job.SOLVER_EXCLUDEFROMWEAK
+        terms += [pool.Job(how, number) for number in sorted(_declined(sack))]
     solver = new_solver(pool, weak_deps=weak_deps)
-    problems = solver.solve([*jobs, *install_only])
+    problems = solver.solve([*jobs, *terms])
     if problems:
         raise ResolveError(
             f"the packages cannot be installed together on {sack.arch}: {reasons(problems)}",
@@ -102,7 +105,7 @@ def _solve(sack: Sack, jobs: Sequence[Any], *, weak_deps: bool) -> list[Package]
         )
     strict = new_solver(pool, weak_deps=weak_deps)
     newest = [pool.Job(job.how | solv.Job.SOLVER_FORCEBEST, job.what) for job in jobs]
-    if problems := strict.solve([*newest, *install_only]):
+    if problems := strict.solve([*newest, *terms]):
         _log.warning("not the newest of every package: %s", reasons(problems))
     return [sack.packages[solvable.id] for solvable in solver.transaction().newsolvables()]
 
@@ -156,6 +159,27 @@ def _profile(sack: Sack, index: ModuleIndex, spec: ModuleSpec, active: Iterable[
         yield [p.id for p in named if p.nevra in artifacts] or [p.id for p in named]
 
 
+def _declined(sack: Sack) -> set[int]:
+    """What the installed packages do without, though they recommend it or it supplements them.
+
+    dnf brings no such package in for another's weak dependency either (Goal::exclude_from_weak_autodetect).
+    """
+    installed = [package for package in sack.packages.values() if package.installed]
+    names = {package.nevra.name for package in installed}
+    declined: set[int] = set()
+    for package in installed:
+        for dep in sack.dependencies(package, solv.SOLVABLE_RECOMMENDS):
+            providers = () if dep.startswith("(") else sack.providers(dep.split(" ", 1)[0])
+            if not any(provider.installed for provider in providers):
+                declined.update(provider.id for provider in providers)
+    for package in sack.packages.values() if installed else ():
+        if package.id not in sack.hidden and package.nevra.name not in names:
+            words = (dep for dep in sack.dependencies(package, solv.SOLVABLE_SUPPLEMENTS) if not dep.startswith("("))
+            if any(provider.installed for dep in words for provider in sack.providers(dep)):
+                declined.add(package.id)
+    return declined
+
+
 def _install(sack: Sack, candidates: Iterable[int]) -> Any:
     how = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_ONE_OF | solv.Job.SOLVER_SETARCH | solv.Job.SOLVER_SETEVR
     return sack.pool.Job(how, sack.pool.towhatprovides(sorted(set(candidates))))
@@ -192,7 +216,11 @@ def _split_at_words(index: ModuleIndex, packages: Iterable[str]) -> tuple[list[s
 
 def _platforms(sack: Sack, index: ModuleIndex) -> set[str]:
     """The platform's stream as the release package provides it; without one, every platform that a stream asks for."""
-    provides = {dep for package in sack.providers("system-release") for dep in sack.provides(package)}
+    provides = {
+        dep
+        for package in sack.providers("system-release")
+        for dep in sack.dependencies(package, solv.SOLVABLE_PROVIDES)
+    }
     platforms = {found[1] for dep in provides if (found := _PLATFORM.fullmatch(dep))}
     requirements = (streams for one in index.streams for module, streams in one.requires if module == "platform")
     return platforms or {stream for streams in requirements for stream in streams if not stream.startswith("-")}

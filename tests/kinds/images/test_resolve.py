@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
+from packageurl import PackageURL
 
 from bundler.errors import ResolveError
 from bundler.kinds.images.attributes import ImageAttributes, blob_path, object_of
@@ -52,9 +53,10 @@ def test_of_an_index_one_platform_is_taken(upstream: Upstream) -> None:
     layer = object_of(item, "sha256:e8170da5e917b5a8fd29726001e996f567f248541fde0f7bf42a4c7a5cca9ed0")
     assert layer.size == 1141361
     assert layer.source == RegistryBlob("docker.io", "team/multi", f"sha256:{layer.sha256}", "blobs")
-    assert item.purl == (
-        f"pkg:oci/multi@{MULTI_AMD64.replace(':', '%3A')}?arch=amd64&repository_url=docker.io/team/multi&tag=1"
-    )
+    assert item.purl
+    purl = PackageURL.from_string(item.purl)
+    assert (purl.type, purl.name, purl.version) == ("oci", "multi", MULTI_AMD64)
+    assert purl.qualifiers == {"arch": "amd64", "repository_url": "docker.io/team/multi", "tag": "1"}
 
 
 def test_several_platforms_get_an_index_of_their_own(
@@ -98,8 +100,9 @@ def test_a_pinned_index_is_taken_whole(upstream: Upstream, caplog: pytest.LogCap
 
 @pytest.mark.usefixtures("library")
 def test_a_pinned_manifest_is_taken_alone(upstream: Upstream) -> None:
-    _, image = one(f"docker.io/team/multi:1@{MULTI_ARM64}", upstream, ARM64)
-    assert (image.digest, image.tags, image.platforms) == (MULTI_ARM64, ("1",), ("linux/arm64",))
+    item, image = one(f"docker.io/team/multi:1@{MULTI_AMD64}", upstream)
+    assert (image.digest, image.tags, image.platforms) == (MULTI_AMD64, ("1",), ("linux/amd64",))
+    assert item.version == f"1@{MULTI_AMD64}"
 
 
 @pytest.mark.usefixtures("library")

@@ -1,36 +1,42 @@
-"""A repository server on loopback, and an upstream that reads from it."""
+"""RPM repositories on a loopback HTTP server, and what it takes to resolve from them."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import requests
+import yaml
 
-from bundler.errors import FetchError, IntegrityError
-from bundler.model.config import Config
-from bundler.model.items import Made, Object
+from bundler.kinds.rpms.resolve import resolve
+from bundler.kinds.rpms.spec import Spec
+from bundler.model.config import Config, Retries
+from bundler.model.items import Download, Item, objects_of
+from bundler.model.target import Target
+from bundler.transfer.store import Store
+from bundler.transfer.upstream import Upstream
+
+Serve = Callable[[Path], str]
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path], str]]:
-    """A function that serves a folder over HTTP until the test ends, and gives its URL."""
+def serve() -> Iterator[Serve]:
+    """A function that serves a folder over HTTP until the test ends, and gives its URL without a trailing slash."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(folder: Path) -> str:
         server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return f"http://127.0.0.1:{server.server_address[1]}"
 
     yield start
@@ -39,43 +45,47 @@ def serve() -> Iterator[Callable[[Path], str]]:
         server.server_close()
 
 
-class TinyUpstream:
-    def __init__(self, base: Path, scratch: Path, store: Path) -> None:
-        self.config = Config()
-        self.base, self.scratch, self.store = base, scratch, store
-        scratch.mkdir()
-        store.mkdir()
+@dataclass
+class Bench:
+    """A profile's folder with the store of its lock, and resolving from it."""
 
-    def _get(self, url, method="GET"):
-        try:
-            r = requests.request(method, url, timeout=10)
-            r.raise_for_status()
-        except requests.RequestException as e:
-            raise FetchError(f"{url}: {e}", hint="x") from e
-        return r
+    folder: Path
+    upstream: Upstream
+    store: Store
 
-    def read(self, location, *, limit):
-        return self._get(location).content if "://" in location else (self.base / location).read_bytes()
+    def resolve(self, section: str, *targets: Target) -> tuple[Item, ...]:
+        spec = Spec.model_validate(yaml.safe_load(section))
+        return resolve(spec, targets or (Target(distro="rocky", release="8"),), self.upstream)
 
-    def download(self, url, to, *, size=None, sha256=None):
-        data = self._get(url).content
-        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-            raise IntegrityError(url, hint="x")
-        to.write_bytes(data)
-
-    def measure(self, url, *, sha256=None):
-        if sha256:
-            return int(self._get(url, "HEAD").headers["Content-Length"]), sha256
-        data = self._get(url).content
-        return len(data), hashlib.sha256(data).hexdigest()
-
-    def keep(self, path, content, *, mode=0o644):
-        data = content if isinstance(content, bytes) else content.read_bytes()
-        sha = hashlib.sha256(data).hexdigest()
-        (self.store / sha).write_bytes(data)
-        return Object(path, len(data), sha, Made(), mode)
+    def unpack(self, items: Sequence[Item], to: Path) -> Path:
+        """Every object of `items` at its path under `to`, checked against what was promised."""
+        for obj in objects_of(items):
+            place = to / obj.path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(obj.source, Download):
+                self.upstream.download(obj.source.url, place, size=obj.size, sha256=obj.sha256)
+            else:
+                place.write_bytes(self.store.path(obj.sha256).read_bytes())
+        return to
 
 
 @pytest.fixture
-def upstream(tmp_path):
-    return TinyUpstream(tmp_path, tmp_path / "scratch", tmp_path / "store")
+def make_bench(tmp_path: Path) -> Iterator[Callable[[], Bench]]:
+    opened: list[Upstream] = []
+
+    def make() -> Bench:
+        folder = tmp_path / f"profile{len(opened)}"
+        folder.mkdir()
+        store = Store(folder / "store")
+        opened.append(Upstream(Config(retries=Retries(attempts=1, timeout=10)), base=folder, store=store))
+        return Bench(folder, opened[-1], store)
+
+    yield make
+    for upstream in opened:
+        with upstream:
+            pass
+
+
+@pytest.fixture
+def bench(make_bench: Callable[[], Bench]) -> Bench:
+    return make_bench()

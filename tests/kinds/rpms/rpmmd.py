@@ -1,4 +1,4 @@
-"""Small rpm-md repositories for tests, written by createrepo_c, and the one of CentOS Stream 9 kept beside the project."""
+"""Small rpm-md repositories for tests, written by createrepo_c, and those of CentOS Stream 9 in the shared data."""
 
 from __future__ import annotations
 

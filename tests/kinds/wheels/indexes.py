@@ -16,7 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 # A build backend that needs nothing from the index: the wheel's name and contents are spelled out in the source.
-_BACKEND = '''\
+_BACKEND = """\
 import pathlib, zipfile
 
 def get_requires_for_build_wheel(config_settings=None):
@@ -27,7 +27,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         for name, data in sorted(FILES.items()):
             archive.writestr(zipfile.ZipInfo(name, (2020, 2, 2, 0, 0, 0)), data)
     return WHEEL
-'''
+"""
 _PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 
 

@@ -28,7 +28,12 @@ def test_it_is_what_the_real_interpreter_says(python: str, other_pythons: dict[s
     tags, markers = json.loads(answer.stdout)
     major, minor = map(int, platform.libc_ver()[1].split("."))
     environment = Environment(markers["python_full_version"], platform.machine(), (major, minor))
-    assert [str(tag) for tag in environment.tags()] == tags
+    ours = [str(tag) for tag in environment.tags()]
+    # Releases of packaging differ in two things, which matter to nobody: whether bare linux comes first or last, and
+    # whether cpXY-none-any is a tag of its own.
+    differing = [tag for tag in {*ours, *tags} if tag.endswith((f"-linux_{environment.arch}", "-none-any"))]
+    assert [tag for tag in ours if tag not in differing] == [tag for tag in tags if tag not in differing]
+    assert {*ours} ^ {*tags} <= {f"cp{python.replace('.', '')}-none-any"}
     of_the_machine = {"platform_release": "", "platform_version": ""}
     assert environment.markers() == markers | of_the_machine
 
