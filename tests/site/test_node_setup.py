@@ -255,7 +255,11 @@ def test_the_playbook_carries_the_scripts(tmp_path: Path) -> None:
     class Loader(yaml.SafeLoader):
         pass
 
-    Loader.add_constructor("!unsafe", Loader.construct_scalar)
+    def text(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+        assert isinstance(node, yaml.ScalarNode)
+        return loader.construct_scalar(node)
+
+    Loader.add_constructor("!unsafe", text)
     (play,) = yaml.load((nodes / "node-setup.yml").read_text(), Loader)
     for name in ("setup", "revert", "check"):
         assert play["vars"][f"{name}_sh"] == (nodes / f"{name}.sh").read_text()

@@ -308,13 +308,15 @@ def fetch_first(upstream: Upstream, repomd: Repomd, types: Sequence[str], folder
 
     Raises FetchError, IntegrityError.
     """
-    for record in (repomd.records[type_] for type_ in types if type_ in repomd.records):
+    listed = [repomd.records[type_] for type_ in types if type_ in repomd.records]
+    for record in listed:
         try:
             return fetch_record(upstream, record, folder, what)
         except FetchError as error:
             if not is_absent(error):
                 raise
-            log.warning("%s lists %s and has it not: going on without", what, record.path)
+    if listed:
+        log.warning("%s lists %s and has it not: going on without", what, listed[0].path)
     return None
 
 

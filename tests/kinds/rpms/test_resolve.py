@@ -241,7 +241,7 @@ def test_modules_and_groups_of_a_subset(shared: Path, serve: Serve, bench: Bench
       repos:
         - {{id: baseos, url: "{url}/baseos", gpgcheck: false}}
         - {{id: appstream, url: "{url}/appstream", gpgcheck: false}}
-      packages: [nodejs, "@core", {{name: nginx, for: [x86_64]}}]
+      packages: [nodejs, {{name: nginx, for: [x86_64]}}]
       modules: ["nodejs:20"]
     """
     items = bench.resolve(section, Target(distro="centos", release="9"))

@@ -73,10 +73,12 @@ class LocalIndex:
         self._add(name, f"{name}-{version}-{tag}.whl", data, python)
         return data
 
-    def add_sdist(self, name: str, version: str, tag: str = "py3-none-any", requires: Sequence[str] = ()) -> bytes:
-        """A source distribution that builds a wheel with that tag."""
+    def add_sdist(
+        self, name: str, version: str, tag: str = "py3-none-any", requires: Sequence[str] = (), backend: str = ""
+    ) -> bytes:
+        """A source distribution that builds a wheel with that tag; `backend` is code that its build runs first."""
         files = wheel_files(name, version, tag, requires)
-        backend = f"WHEEL = {f'{name}-{version}-{tag}.whl'!r}\nFILES = {files!r}\n{_BACKEND}"
+        backend += f"WHEEL = {f'{name}-{version}-{tag}.whl'!r}\nFILES = {files!r}\n{_BACKEND}"
         contents = {"PKG-INFO": files[f"{name}-{version}.dist-info/METADATA"], "pyproject.toml": _PYPROJECT}
         data = io.BytesIO()
         with tarfile.open(fileobj=data, mode="w:gz") as archive:

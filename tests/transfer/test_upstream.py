@@ -1,0 +1,117 @@
+"""Mirrors, credentials, certificates and limits on the way to an upstream."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import ConfigError, FetchError, IntegrityError, ProfileError
+from bundler.model.config import Config, HostCredentials
+from bundler.transfer.store import Store
+from bundler.transfer.upstream import Upstream
+from tests.fakes.upstream import Fault, sha256
+from tests.fakes.upstream import Upstream as Server
+from tests.transfer.conftest import CONFIG
+
+
+def opened(tmp_path: Path, **changes: object) -> Upstream:
+    return Upstream(CONFIG.model_copy(update=changes), base=tmp_path, store=Store(tmp_path / "store"))
+
+
+def test_the_longest_mirror_that_fits_is_taken(tmp_path: Path, server: Server) -> None:
+    server.put("/k8s/v1/kubeadm", b"short head")
+    server.put("/new/kubeadm", b"long head")
+    mirrors = {"https://dl.k8s.io/": f"{server.url}/k8s/", "https://dl.k8s.io/v2/": f"{server.url}/new/"}
+    with opened(tmp_path, mirrors=mirrors) as outside:
+        assert outside.read("https://dl.k8s.io/v1/kubeadm", limit=100) == b"short head"
+        assert outside.read("https://dl.k8s.io/v2/kubeadm", limit=100) == b"long head"
+        assert outside.mirrored("https://dl.k8s.io.example/") == "https://dl.k8s.io.example/"
+
+
+def test_credentials_go_to_their_host_and_to_no_other(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "secret").write_text("hunter2\n")
+    host = server.url.removeprefix("http://")
+    server.put("/x", b"data")
+    server.put("/away", b"", Fault(status=302, headers={"Location": f"http://localhost:{host.partition(':')[2]}/x"}))
+    credentials = {host: HostCredentials(username="me", password_file=str(tmp_path / "secret"))}
+    with opened(tmp_path, credentials=credentials) as outside:
+        assert outside.read(f"{server.url}/away", limit=10) == b"data"
+    asked, followed = server.seen
+    assert asked.headers["Authorization"] == "Basic " + base64.b64encode(b"me:hunter2").decode()
+    assert "Authorization" not in followed.headers
+
+
+def test_a_secret_that_is_not_there_is_an_error(tmp_path: Path, server: Server) -> None:
+    host = server.url.removeprefix("http://")
+    credentials = {host: HostCredentials(username="me", password_file=str(tmp_path / "none"))}
+    with opened(tmp_path, credentials=credentials) as outside, pytest.raises(ConfigError, match="none"):
+        outside.read(f"{server.url}/x", limit=10)
+
+
+def test_a_ca_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ca_files"):
+        opened(tmp_path, ca_files=(str(tmp_path / "none.pem"),))
+
+
+def test_bytes_are_asked_for_as_they_are(server: Server, outside: Upstream) -> None:
+    outside.read(server.put("/x.gz", b"\x1f\x8b raw"), limit=100)
+    assert server.seen[0].headers["Accept-Encoding"] == "identity"
+    assert server.seen[0].headers["User-Agent"].startswith("bundler/")
+
+
+def test_reading_is_bounded(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    with pytest.raises(FetchError, match="larger than the 10 bytes"):
+        outside.read(server.put("/x", bytes(1000)), limit=10)
+    (tmp_path / "local").write_bytes(bytes(1000))
+    with pytest.raises(ProfileError, match="larger than 10 bytes"):
+        outside.read("local", limit=10)
+
+
+def test_a_local_file_that_is_not_there_is_an_error(outside: Upstream) -> None:
+    with pytest.raises(ProfileError, match="no such file"):
+        outside.read("keys/none", limit=10)
+
+
+def test_measuring_asks_for_the_size_only_when_the_digest_is_known(server: Server, outside: Upstream) -> None:
+    url = server.put("/x", b"12345")
+    assert outside.measure(url, sha256="a" * 64) == (5, "a" * 64)
+    assert server.sent == 0
+    assert outside.measure(url) == (5, sha256(b"12345"))
+
+
+def test_measuring_reads_where_the_upstream_does_not_tell(server: Server, outside: Upstream) -> None:
+    url = server.put("/x", b"12345", Fault(status=405))
+    assert outside.measure(url, sha256=sha256(b"12345")) == (5, sha256(b"12345"))
+    url = server.put("/y", b"12345", Fault(status=405))
+    with pytest.raises(IntegrityError):
+        outside.measure(url, sha256="a" * 64)
+
+
+def test_a_download_goes_on_and_is_held_to_its_promise(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    data = bytes(range(256)) * 4096
+    url = server.put("/x", data, Fault(cut_at=1000), Fault(status=502))
+    outside.download(url, tmp_path / "x", size=len(data), sha256=sha256(data))
+    assert (tmp_path / "x").read_bytes() == data
+    with pytest.raises(IntegrityError, match="more than 10 bytes"):
+        outside.download(url, tmp_path / "x", size=10)
+    with pytest.raises(IntegrityError, match="sha256"):
+        outside.download(url, tmp_path / "x", sha256="a" * 64)
+
+
+def test_scratch_is_gone_afterwards(tmp_path: Path) -> None:
+    with opened(tmp_path) as outside:
+        (outside.scratch / "x").write_text("y")
+    assert not outside.scratch.exists()
+
+
+def test_what_is_kept_is_kept_once_by_its_digest(tmp_path: Path, outside: Upstream) -> None:
+    first, second = outside.keep("rpms/a", b"same"), outside.keep("rpms/b", b"same")
+    assert first.sha256 == second.sha256 == sha256(b"same")
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [sha256(b"same")]
+
+
+def test_config_may_not_hold_a_secret() -> None:
+    assert "password" not in HostCredentials.model_fields
+    assert Config().credentials == {}
