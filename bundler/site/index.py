@@ -159,9 +159,12 @@ class _Devpi:
         self._switch([*mine, *(base for base, release in self._bases().items() if release[0] != name)])
 
     def remove(self, name: str, version: str, *, purge: bool) -> None:
+        if not self._data.exists():
+            return
         self._switch([base for base, release in self._bases().items() if release != (name, version)])
-        if purge:
-            self._call("DELETE", self._index(name, version), expect=(200, 201, 404))
+        url = self._index(name, version)
+        if purge and self._describe(url) is not None:
+            self._call("DELETE", url, expect=(201,))
 
     def _make_release(self) -> None:
         name, version = self._opened()
@@ -188,10 +191,10 @@ class _Devpi:
         """Make `bases` what nodes see: one request, and none when they do already."""
         url = f"{self._url}/root/{PROD}"
         prod = self._describe(url)
-        if prod is None:
+        if prod is None and bases:
             settings = {"type": "stage", "bases": bases, "volatile": True, "acl_upload": [], "title": "what nodes use"}
             self._call("PUT", url, json=settings, expect=(200,))
-        elif list(prod["bases"]) != bases:
+        elif prod is not None and list(prod["bases"]) != bases:
             self._call("PATCH", url, json=[f"bases={','.join(bases)}"], expect=(200,))
 
     def _describe(self, url: str) -> dict[str, Any] | None:

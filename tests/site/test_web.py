@@ -141,6 +141,17 @@ def test_an_interrupted_load_goes_on(root: Path) -> None:
     assert (root / "demo/rpms/b.rpm").read_bytes() == FIRST["rpms/b.rpm"]
 
 
+def test_a_crash_before_the_switch_is_made_good(root: Path) -> None:
+    install(root, "1.0", FIRST)
+    install(root, "2.0", SECOND)
+    old = next(release.path for release in WebRoot(root).releases() if release.version == "1.0")
+    (root / "demo").unlink()
+    (root / "demo").symlink_to(f".releases/{old.name}")  # 2.0 is complete, and 1.0 still served
+    web = install(root, "2.0", SECOND)
+    assert web.bytes_written == 0
+    assert [release.version for release in web.releases() if release.current] == ["2.0"]
+
+
 @pytest.mark.parametrize("path", ["../x", "/x", "a//b", "a/../../x", "a/./b", "a\nb", ""])
 def test_no_path_leads_out(root: Path, path: str) -> None:
     web = WebRoot(root)

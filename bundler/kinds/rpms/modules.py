@@ -213,13 +213,14 @@ def modular_packages(
     here: set[str] = set()
     for text, kind, data in _documents(repo):
         if kind == "modulemd":
-            concerned = (data.get("name"), data.get("stream")) in kept
-            here |= {data["name"]} if concerned else set()
+            name = data["name"]
+            concerned = (name, data["stream"]) in kept
         else:
-            replaced = kind == "modulemd-defaults" and data.get("module") in enabled
-            concerned = data.get("module") in names and not replaced
+            name = data.get("module", "")
+            concerned = name in names and not (kind == "modulemd-defaults" and name in enabled)
         if concerned:
             documents.append(text)
+            here.add(name)
     documents += [_defaults_document(index, name, enabled[name]) for name in sorted(enabled.keys() & here)]
     return b"".join(documents) or None
 

@@ -7,8 +7,7 @@ than the newest build's.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import solv
@@ -46,28 +45,29 @@ def _by_stream(streams: Iterable[Stream]) -> dict[str, list[Stream]]:
 
 def _latest(nevras: Iterable[NEVRA]) -> Iterable[NEVRA]:
     """The highest of each name and architecture."""
-    order = _rpm_order()
+    order = _RpmOrder()
     highest: dict[tuple[str, str], NEVRA] = {}
     for nevra in nevras:
         place = (nevra.name, nevra.arch)
-        if place not in highest or order(nevra) > order(highest[place]):
+        if place not in highest or order.higher(nevra, highest[place]):
             highest[place] = nevra
     return highest.values()
 
 
-def _rpm_order() -> Callable[[NEVRA], Any]:
-    """A sort key: rpm's order of versions, as libsolv has it (it compares those of its own objects only)."""
-    pool = solv.Pool()
-    pool.setdisttype(solv.Pool.DISTTYPE_RPM)
-    repo = pool.add_repo("versions")
+class _RpmOrder:
+    """rpm's order of versions, as libsolv has it. libsolv compares objects of its own only, and these live in a pool."""
 
-    def compare(one: Any, another: Any) -> int:
-        return int(one.evrcmp(another))
+    def __init__(self) -> None:
+        self._pool = solv.Pool()
+        self._pool.setdisttype(solv.Pool.DISTTYPE_RPM)
+        self._repo = self._pool.add_repo("versions")
+        self._known: dict[str, Any] = {}
 
-    @functools.cache
-    def key(evr: str) -> Any:
-        solvable = repo.add_solvable()
-        solvable.evr = evr
-        return functools.cmp_to_key(compare)(solvable)
+    def higher(self, one: NEVRA, another: NEVRA) -> bool:
+        return bool(self._solvable(one.evr).evrcmp(self._solvable(another.evr)) > 0)
 
-    return lambda nevra: key(nevra.evr)
+    def _solvable(self, evr: str) -> Any:
+        if evr not in self._known:
+            self._known[evr] = self._repo.add_solvable()
+            self._known[evr].evr = evr
+        return self._known[evr]

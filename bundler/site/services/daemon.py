@@ -103,6 +103,7 @@ class Daemon:
             pid = self.pid()
             if pid is None:
                 break
+            logger.info("stopping %s (pid %d)", self.folder.name, pid)
             os.kill(pid, number)
             _until(lambda: self.pid() is None, timeout)
         self._pid.unlink(missing_ok=True)

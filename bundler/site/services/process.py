@@ -5,7 +5,6 @@ What was set up is what has a folder: `<root>/services/{registry,devpi,nginx}`.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -17,8 +16,6 @@ from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.services import ServiceStatus, Store, devpi, nginx, registry
 from bundler.site.services.daemon import Daemon, Program
-
-logger = logging.getLogger(__name__)
 
 _FOLDERS: dict[Store, str] = {"web": "nginx", "registry": "registry", "index": "devpi"}  # below services/
 _STARTED_WITHIN = 90.0  # seconds; devpi takes 2 to 6 on an idle machine
@@ -66,7 +63,6 @@ class ProcessManager:
         """See `ServiceManager.stop`."""
         for name in reversed(self._programs()):
             Daemon(self._folder / name).stop(timeout=_STOPPED_WITHIN)
-            logger.info("stopped %s", name)
 
     def status(self) -> tuple[ServiceStatus, ...]:
         """See `ServiceManager.status`."""

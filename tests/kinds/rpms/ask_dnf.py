@@ -1,7 +1,7 @@
 """Asks the real dnf what it would install; run by the system's Python, which has dnf's modules.
 
 stdin: {"root", "arch", "repos": [[id, url]], "requests": [{"packages", "modules", "weak_deps"}]}
-stdout: for each request the list of [repository, NEVRA] that dnf would install into an empty system, or its error as text.
+stdout: for each request the list of [repository, NEVRA] that dnf would install into an empty system, or its error.
 """
 
 from __future__ import annotations

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import createrepo_c
+import pytest
 
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata
 
+_SYSTEM_PYTHON = "/usr/bin/python3"
 _FLAGS = {"=": "EQ", "<": "LT", "<=": "LE", ">": "GT", ">=": "GE"}
 
 
@@ -63,6 +69,44 @@ def write_repo(
 def cs9(shared: Path) -> tuple[RepoMetadata, RepoMetadata]:
     """BaseOS and AppStream of CentOS Stream 9, in the order of the reference answers."""
     return _cs9(shared, "baseos"), _cs9(shared, "appstream")
+
+
+def ask_dnf(
+    repos: Mapping[str, Path], requests: Sequence[Mapping[str, object]], root: Path, arch: str = "x86_64"
+) -> list[set[tuple[str, str]]]:
+    """The (repository, NEVRA) pairs the real dnf would install into an empty system, for each of `requests`.
+
+    `repos` are folders that hold repodata/. The test is skipped where dnf is not installed.
+    """
+    probe = [_SYSTEM_PYTHON, "-c", "import dnf, hawkey"]
+    if not Path(_SYSTEM_PYTHON).exists() or subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip(f"needs dnf and its modules for {_SYSTEM_PYTHON} (apt install dnf)")
+    asked = {
+        "root": str(root),
+        "arch": arch,
+        "repos": [[repo_id, folder.as_uri()] for repo_id, folder in repos.items()],
+        "requests": requests,
+    }
+    script = Path(__file__).with_name("ask_dnf.py")
+    ran = subprocess.run(
+        [_SYSTEM_PYTHON, script], input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True, timeout=120
+    )
+    answers = json.loads(ran.stdout.splitlines()[-1])
+    refused = [answer for answer in answers if isinstance(answer, str)]
+    assert not refused, refused
+    return [{(repo_id, nevra) for repo_id, nevra in answer} for answer in answers]
+
+
+def write_repomd(folder: Path, files: Mapping[str, Path]) -> None:
+    """Make `folder` a repository that dnf reads: `files` by their type, copied into repodata/."""
+    repodata = folder / "repodata"
+    repodata.mkdir(parents=True)
+    repomd = createrepo_c.Repomd()
+    for kind, file in files.items():
+        record = createrepo_c.RepomdRecord(kind, str(shutil.copy(file, repodata / file.name)))
+        record.fill(createrepo_c.SHA256)
+        repomd.set_record(record)
+    (repodata / "repomd.xml").write_text(repomd.xml_dump())
 
 
 def _cs9(shared: Path, repo_id: str) -> RepoMetadata:

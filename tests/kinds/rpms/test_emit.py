@@ -19,12 +19,12 @@ ROCKY9 = Target(distro="rocky", release="9")
 ROCKY10 = Target(distro="rocky", release="10")
 
 
-def repository(name: str, target: Target = ROCKY9, **changes: Any) -> Item:
+def repository(name: str, of: Target = ROCKY9, **changes: Any) -> Item:
     attributes: dict[str, Any] = {
         "type": "repository",
         "repo": name,
-        "target": target.model_dump(),
-        "path": f"rpms/{target.distro}/{target.release}/{name}",
+        "target": of.model_dump(),
+        "path": f"rpms/{of.distro}/{of.release}/{name}",
         "packages": 3,
         "sample": "socat",
         "gpgcheck": True,

@@ -3,7 +3,9 @@ from __future__ import annotations
 import filecmp
 import gzip
 import hashlib
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
@@ -171,34 +173,46 @@ def test_the_closure_installs_from_what_is_emitted(shared: Path, serve: Serve, b
     dnf = Dnf(tmp_path / "node", emitted.files[0].content)
     node_base = ["--repofrompath", f"node-base,{shared}/rpm/node-base", "--setopt=node-base.gpgcheck=0"]
     dnf(*node_base, "install", "node-base-el7", "node-base-el8")
-    assert re.findall(r"^demo-\w+", dnf("repolist"), re.MULTILINE) == ["demo-base", "demo-cloud", "demo-epel"]
+    for check in emitted.checks:
+        dnf.shell(check.command)
+    assert "demo-cloud" in dnf("info", "python-openstackclient")
     said = dnf("install", "python-openstackclient")
     assert "Complete!" in said
-    assert "Importing GPG key" in said
     installed = dnf("repoquery", "--installed", "--qf", "%{name}-%{evr}.%{arch}").split()
     carried = {str(item.attributes["nevra"]) for item in of_type(items, "package")}
     assert carried == {nevra for nevra in installed if not nevra.startswith("node-base")}
 
 
 class Dnf:
-    """Debian's dnf as a node: everything of it lies under one folder."""
+    """Debian's dnf as a node: everything of it lies under one folder, and `dnf` in its shell is this one."""
 
     def __init__(self, folder: Path, repo_file: str) -> None:
-        for name in ("root", "cache", "log", "persist", "repos"):
+        dnf = shutil.which("dnf")
+        if dnf is None:
+            pytest.skip("needs dnf")
+        for name in ("root", "cache", "log", "persist", "repos", "bin"):
             (folder / name).mkdir(parents=True)
         (folder / "repos/demo.repo").write_text(repo_file)
-        if shutil.which("dnf") is None:
-            pytest.skip("needs dnf")
-        self._command = [
-            "dnf", "-y", "--disableplugin=local,versionlock", f"--installroot={folder}/root", "--releasever=7",
+        options = [
+            "-y", "--disableplugin=local,versionlock", f"--installroot={folder}/root", "--releasever=7",
             "--forcearch=x86_64", "--setopt=varsdir=/dev/null", "--setopt=module_platform_id=platform:el8",
             "--setopt=tsflags=noscripts", f"--setopt=reposdir={folder}/repos",
             *(f"--setopt={name}dir={folder}/{name}" for name in ("cache", "log", "persist")),
         ]  # fmt: skip
+        program = folder / "bin/dnf"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join([dnf, *options])} "$@"\n')
+        program.chmod(0o755)
+        self._path = f"{program.parent}:{os.environ['PATH']}"
 
     def __call__(self, *arguments: str) -> str:
-        done = subprocess.run([*self._command, *arguments], capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        return self.shell(shlex.join(["dnf", *arguments]))
+
+    def shell(self, command: str) -> str:
+        environment = {**os.environ, "PATH": self._path}
+        done = subprocess.run(
+            ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, command + done.stdout + done.stderr
         return done.stdout + done.stderr
 
 

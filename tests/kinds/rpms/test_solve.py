@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import json
 import lzma
-import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,10 +12,8 @@ import pytest
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
 from bundler.kinds.rpms.solve import closure
-from tests.kinds.rpms.rpmmd import Rpm, cs9, write_repo
+from tests.kinds.rpms.rpmmd import Rpm, ask_dnf, cs9, write_repo
 
-SYSTEM_PYTHON = Path("/usr/bin/python3")
-ASK_DNF = Path(__file__).with_name("ask_dnf.py")
 REFERENCES = ("kubespray-nodes", "nginx-podman-nfs-utils", "nginx-podman-nfs-utils-weak", "python3.12")
 
 
@@ -81,24 +77,9 @@ REQUESTS: tuple[Request, ...] = (
 @pytest.fixture(scope="module")
 def dnf_answers(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Request, set[tuple[str, str]]]:
     """What the real dnf would install, for every request."""
-    probe = [str(SYSTEM_PYTHON), "-c", "import dnf, hawkey"]
-    if not SYSTEM_PYTHON.exists() or subprocess.run(probe, capture_output=True, check=False).returncode:
-        pytest.skip(f"needs dnf and its Python modules for {SYSTEM_PYTHON} (apt install dnf)")
-    asked = {
-        "root": str(tmp_path_factory.mktemp("root")),
-        "arch": "x86_64",
-        "repos": [[repo, (shared / "rpm/cs9-metadata" / repo).as_uri()] for repo in ("baseos", "appstream")],
-        "requests": [{"packages": p, "modules": m, "weak_deps": w} for p, m, w in REQUESTS],
-    }
-    ran = subprocess.run(
-        [SYSTEM_PYTHON, ASK_DNF], input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True, timeout=120
-    )
-    answers = json.loads(ran.stdout.splitlines()[-1])
-    refused = [answer for answer in answers if isinstance(answer, str)]
-    assert not refused, refused
-    return {
-        request: {(repo, nevra) for repo, nevra in answer} for request, answer in zip(REQUESTS, answers, strict=True)
-    }
+    requests = [{"packages": p, "modules": m, "weak_deps": w} for p, m, w in REQUESTS]
+    repos = {repo: shared / "rpm/cs9-metadata" / repo for repo in ("baseos", "appstream")}
+    return dict(zip(REQUESTS, ask_dnf(repos, requests, tmp_path_factory.mktemp("root")), strict=True))
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: " ".join((*request[0], *request[1])))
@@ -308,6 +289,6 @@ def test_metadata_may_be_compressed_in_any_way(repo: Write, form: str) -> None:
         source.write_bytes(plain)
         createrepo_c.compress_file(str(source), str(base.primary), createrepo_c.ZSTD_COMPRESSION)
     else:
-        pack = {"plain": bytes, "gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}[form]
-        base.primary.write_bytes(pack(plain))
+        forms = {"plain": plain, "gz": gzip.compress(plain), "xz": lzma.compress(plain), "bz2": bz2.compress(plain)}
+        base.primary.write_bytes(forms[form])
     assert names(solve([base], "app")) == ["app"]
