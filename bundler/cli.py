@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -93,7 +94,7 @@ class Lines:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._title, self._done, self._total = "", 0, 0
-        self._due = 0.0
+        self._due = math.inf
 
     def start(self, title: str, total: int) -> None:
         with self._lock:
@@ -109,7 +110,7 @@ class Lines:
                 click.echo(f"{self._title}: {human(self._done)} of {human(self._total)} ({share} %)", err=True)
 
     def finish(self) -> None:
-        pass
+        self._due = math.inf
 
 
 class _Handler(logging.Handler):

@@ -63,9 +63,9 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
     with Bundle(path, progress) as bundle:
         by_kind = items_by_kind(bundle)
         manifest = bundle.manifest
+        progress.start("installing", bundle.unchecked())
         with Site(config).opened(manifest, bundle) as site:
             inputs.keep_site(config)
-            progress.start("installing", bundle.unchecked())
             for kind in KINDS:
                 logger.info("loading %s", kind.name)
                 kind.load(by_kind[kind.name], bundle, site)

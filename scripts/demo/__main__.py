@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from scripts.demo import checks
-from scripts.demo.hosts import can_make_namespaces
+from scripts.demo.hosts import CommandError, can_make_namespaces
 from scripts.demo.internet import internet
 from scripts.demo.journey import Say, journey, remove
 
@@ -39,6 +39,9 @@ def main() -> int:
     except KeyboardInterrupt:
         say("Interrupted; cleaned up.")
         return 130
+    except (CommandError, RuntimeError) as problem:
+        say(f"It ends here; cleaned up. {problem}")
+        return 1
     finally:
         if arguments.keep:
             print(f"Kept: {work}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scripts.demo.hosts import HERE, CommandError
 from scripts.demo.journey import PROFILE, Journey, bundler
+from scripts.demo.node import Node
 
 _REQUIREMENTS = Path("profiles/demo/requirements.txt")
 _PACKAGES = ("socat", "conntrack-tools")
@@ -48,13 +49,7 @@ def sha256sums(journey: Journey) -> str:
 def skopeo_reads(journey: Journey) -> str:
     """skopeo reads every image in the unpacked OCI layout by its name."""
     layout = journey.unpacked / "images"
-    names = [
-        manifest["annotations"]["org.opencontainers.image.ref.name"]
-        for manifest in json.loads((layout / "index.json").read_bytes())["manifests"]
-        if "org.opencontainers.image.ref.name" in manifest.get("annotations", {})
-    ]
-    wanted = [item for item in journey.manifest()["items"] if item["kind"] == "images"]
-    assert len(names) == len(wanted), f"{len(wanted)} images, but the layout names {names}"
+    names = _images(journey)
     for name in names:
         HERE.run(["skopeo", "inspect", "--raw", f"oci:{layout}:{name}"])
     return f"{len(names)} images"
@@ -67,16 +62,20 @@ def pip_finds_links(journey: Journey) -> str:
     return f"{len(json.loads(printed)['install'])} wheels"
 
 
-def dnf_reads_folder(journey: Journey) -> str:
-    """dnf reads the unpacked rpms/ as repositories."""
+def dnf_installs_from_folder(journey: Journey) -> str:
+    """dnf installs from the unpacked rpms/ alone, signatures checked, on a machine that knows no site."""
     folders = sorted(path.parent for path in (journey.unpacked / "rpms").rglob("repodata"))
     assert folders, "no repository in rpms/"
-    options = [f"--repofrompath=unpacked-{folder.name},file://{folder}" for folder in folders]
-    options += ["--repo=unpacked-*"]
-    query = ["repoquery", "--quiet", "--queryformat=%{name}", *_PACKAGES]
-    found = journey.node.dnf(*options, *query).split()
-    assert set(found) == set(_PACKAGES), f"found {found}"
-    return f"{len(folders)} repositories"
+    keys = " ".join(key.as_uri() for key in sorted((journey.unpacked / "keys").iterdir()))
+    options = []
+    for folder in folders:
+        name = f"unpacked-{folder.name}"
+        options += [f"--repofrompath={name},{folder.as_uri()}"]
+        options += [f"--setopt={name}.gpgcheck=1", f"--setopt={name}.gpgkey={keys}"]
+    machine = Node(journey.node.host, journey.work / "machine")
+    machine.prepare(journey.internet.node_base)
+    machine.dnf(*options, "--repo=unpacked-*", "install", *_PACKAGES)
+    return f"{', '.join(machine.installed(*_PACKAGES))} from {len(folders)} folders"
 
 
 def no_way_out(journey: Journey) -> str:
@@ -114,12 +113,11 @@ def makecache(journey: Journey) -> str:
 
 def dnf_installs(journey: Journey) -> str:
     """dnf installs what the profile names, each signature checked."""
-    configured = journey.node.run(["sh", "-c", "cat /etc/yum.repos.d/*.repo"])
+    configured = journey.node.run(["sh", "-c", "cat /etc/yum.repos.d/*.repo"]).splitlines()
     assert "gpgcheck=1" in configured, configured
     assert "gpgcheck=0" not in configured, configured
     journey.node.dnf("install", *_PACKAGES)
-    installed = journey.node.run(["rpm", "--root", str(journey.node.root), "-q", *_PACKAGES]).split()
-    return f"{', '.join(installed)} with gpgcheck=1"
+    return f"{', '.join(journey.node.installed(*_PACKAGES))} with gpgcheck=1"
 
 
 def dnf_info(journey: Journey) -> str:
@@ -191,7 +189,7 @@ CHECKS = (
     Check("bundle: sha256sum -c SHA256SUMS", sha256sums),
     Check("bundle: skopeo inspect oci:images", skopeo_reads),
     Check("bundle: pip --no-index --find-links wheels", pip_finds_links),
-    Check("bundle: dnf --repofrompath rpms", dnf_reads_folder),
+    Check("bundle: dnf --repofrompath rpms", dnf_installs_from_folder, "dnf installs as root only"),
     Check("site: no way out", no_way_out, "network namespaces take root"),
     Check("site: installing again changes nothing", second_install),
     Check("site: read-only for nodes", read_only_front),
@@ -227,7 +225,8 @@ def run(check: Check, journey: Journey) -> Outcome:
 
 
 def _images(journey: Journey) -> list[str]:
-    return [item["name"] for item in journey.manifest()["items"] if item["kind"] == "images"]
+    items = journey.manifest()["items"]
+    return [item["attributes"]["reference"] for item in items if item["kind"] == "images"]
 
 
 def _path(name: str) -> str:

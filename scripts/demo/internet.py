@@ -25,6 +25,7 @@ from scripts.demo.servers import free_port, server
 _ROCKY = "download.rockylinux.org/pub/rocky"
 _KUBERNETES = "dl.k8s.io/release/v1.35.4/bin/linux/amd64"
 _KUBEADM_SIZE = 24 << 20
+_NODE_BASE = "node-base.invalid"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 _NGINX = """\
@@ -81,6 +82,11 @@ class Internet:
         hosts = sorted(path.name for path in (self.folder / "www").iterdir())
         registries = {"docker.io": self.url, "quay.io": self.url}
         return registries | {f"https://{host}/": f"{self.url}/{host}/" for host in hosts}
+
+    @property
+    def node_base(self) -> Path | None:
+        """The RPM that stands for what a minimal node has already, where there is one."""
+        return next((self.folder / "www" / _NODE_BASE).glob("*.rpm"), None)
 
     def write_config(self, path: Path) -> Path:
         """Write a config for bundler that finds everything here."""
@@ -144,7 +150,10 @@ def _rocky(folder: Path, www: Path, shared: Path | None) -> None:
     key = shared / "rpm" / "keys" / "RPM-GPG-KEY-Rocky-8"
     packages.rocky_repositories(shared / "rpm" / "rocky8", key, work, tree)
     # What a minimal node has already stands in a repository of its own, so that these few packages have a closure.
-    shutil.copytree(shared / "rpm" / "node-base", www / "node-base.invalid")
+    (www / _NODE_BASE).mkdir()
+    for rpm in (shared / "rpm" / "node-base").glob("*el8*.rpm"):
+        shutil.copyfile(rpm, www / _NODE_BASE / rpm.name)
+    HERE.run(["createrepo_c", "--quiet", str(www / _NODE_BASE)])
     shutil.copytree(shared / "rpm" / "rocky8", www / "mirror.invalid" / "rocky8")
 
 

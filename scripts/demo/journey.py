@@ -37,7 +37,7 @@ def settings(internet: Internet) -> list[str]:
     And the Python that runs this is one the wheels must serve.
     """
     changes = []
-    if "https://node-base.invalid/" in internet.mirrors:
+    if internet.node_base:
         changes.append("rpms.assume_installed=https://node-base.invalid/")
     versions = ["3.11", "3.12"]
     ours = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -152,7 +152,6 @@ def journey(work: Path, internet: Internet, *, gap: bool, say: Say, show: bool =
 
 
 def _node(work: Path, internet: Internet, host: Host, admin: Site, *, gap: bool) -> Node:
-    base = next((internet.folder / "www" / "node-base.invalid").glob("*el8*.rpm"), None)
     if not gap:
         files = work / "node-files"
         bundler(host, "nodes", files, "--root", admin.root)
@@ -160,7 +159,7 @@ def _node(work: Path, internet: Internet, host: Host, admin: Site, *, gap: bool)
         node.prepare(None)
         return node
     node = Node(host, work / "node")
-    node.prepare(base)
+    node.prepare(internet.node_base)
     node.run(["sh", "-c", 'curl -fsS "$1" | sh', "sh", f"{admin.web}/{PROFILE}/nodes/setup.sh"])
     return node
 

@@ -77,6 +77,10 @@ class Node:
         """Run the machine's dnf; what it printed."""
         return self.run(["dnf", "--assumeyes", *arguments])
 
+    def installed(self, *names: str) -> list[str]:
+        """The installed packages of these names, as rpm calls them. Raises CommandError when one is not installed."""
+        return self.run(["rpm", "--root", str(self.root), "--query", *names]).split()
+
     def podman(self, *arguments: str) -> str:
         """Run the machine's podman; what it printed."""
         return self.run(["podman", *arguments])

@@ -20,9 +20,9 @@ Keep = Callable[[str, bytes], Object]  # stores made bytes for a path of the bun
 def describe(name: str, media_type: str, manifest: Object, keep: Keep) -> tuple[list[Json], tuple[Object, ...]]:
     """An image's entries in index.json, and objects that are made for them.
 
-    `name` is the image's full name: what tools take as NAME in `oci:FOLDER:NAME`. Readers before containers/image 5.32
-    (skopeo 1.16, podman 5.2) look only for OCI media types. For them an image of Docker's types has a second entry of
-    its name: the list again, called the OCI index that it could as well be, or an index of the one manifest.
+    `name` is the image's full name: what tools take as NAME in `oci:FOLDER:NAME`. Older ones (skopeo 1.9, podman 4.3)
+    look only for OCI media types, newer take the first of a name. So an image of Docker's types has a second:
+    the same list, called the OCI index that it could as well be, or an index of the one manifest.
     """
     entries: list[Json] = [_descriptor(name, media_type, manifest)]
     if media_type == DOCKER_LIST:

@@ -55,7 +55,7 @@ def _latest(nevras: Iterable[NEVRA]) -> Iterable[NEVRA]:
 
 
 class _RpmOrder:
-    """rpm's order of versions, as libsolv has it. libsolv compares objects of its own only, and these live in a pool."""
+    """rpm's order of versions, as libsolv has it: it compares objects of its own only, and these live in a pool."""
 
     def __init__(self) -> None:
         self._pool = solv.Pool()

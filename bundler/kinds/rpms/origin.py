@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ def open_origin(repo: Repository, target: Target, folder: str, upstream: Upstrea
         metalink=repo.metalink and target.fill_in(repo.metalink),
         mirrorlist=repo.mirrorlist and target.fill_in(repo.mirrorlist),
     )
-    scratch = upstream.scratch / folder
+    scratch = Path(tempfile.mkdtemp(prefix="rpms-", dir=upstream.scratch))
     metadata = _fetch(repomd, repo.id, scratch, upstream, what, repo.priority, repo.module_hotfixes)
     return Origin(repo, target, folder, repomd, metadata, scratch)
 
@@ -60,7 +61,8 @@ def open_installed(address: str, target: Target, upstream: Upstream) -> RepoMeta
         return None
     what = f"assume_installed for {target}"
     repomd = open_repository(upstream, what, url=target.fill_in(address), metalink=None, mirrorlist=None)
-    return _fetch(repomd, "installed", upstream.scratch / "installed" / str(target), upstream, what)
+    scratch = Path(tempfile.mkdtemp(prefix="rpms-", dir=upstream.scratch))
+    return _fetch(repomd, "installed", scratch, upstream, what)
 
 
 def _fetch(
@@ -72,7 +74,6 @@ def _fetch(
     priority: int = 99,
     module_hotfixes: bool = False,
 ) -> RepoMetadata:
-    scratch.mkdir(parents=True)
 
     def fetch(*types: str) -> Path | None:
         return fetch_first(upstream, repomd, types, scratch, what)

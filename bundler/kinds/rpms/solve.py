@@ -119,25 +119,24 @@ def _word(sack: Sack, index: ModuleIndex, word: str) -> list[list[int]]:
     if is_glob(match.form.get("a", "")):
         present = {(p.nevra.name, p.nevra.arch) for p in match.packages if p.installed}
         each = _grouped((p.nevra.name, p.nevra.arch, p) for p in available)
-        return [_with_obsoleting(sack, group) for key, group in each.items() if key not in present]
+        return [_candidates(sack, group, obsoleting=True) for key, group in each.items() if key not in present]
     if is_glob(word) and not word.startswith(("/", "*/")):
         names = {package.nevra.name for package in available}
         by_name = _grouped((p.nevra.name, "", p) for p in match.packages if p.nevra.name in names)
-        return [_with_obsoleting(sack, group, only_if=match.just_name) for group in by_name.values()]
-    return [_with_obsoleting(sack, match.packages, only_if=match.just_name)]
+        return [_candidates(sack, group, obsoleting=match.just_name) for group in by_name.values()]
+    return [_candidates(sack, match.packages, obsoleting=match.just_name)]
 
 
 def _group_package(sack: Sack, package: GroupPackage) -> Iterator[Any]:
     """The job for a group's package; none where no repository has it, which dnf lets pass too."""
-    arches = {sack.arch} if package.basearch_only else None
-    named = [p for p in sack.named(package.name) if arches is None or p.nevra.arch in arches]
+    named = [p for p in sack.named(package.name) if not package.basearch_only or p.nevra.arch == sack.arch]
     if not named:
         _log.warning("no repository has the group package %s for %s", package.name, sack.arch)
     elif package.condition:
         rich = sack.pool.parserpmrichdep(f"({package.name} if {package.condition})")
         yield sack.pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, rich.id)
     else:
-        yield _install(sack, _with_obsoleting(sack, named))
+        yield _install(sack, _candidates(sack, named, obsoleting=True))
 
 
 def _profile(sack: Sack, index: ModuleIndex, spec: ModuleSpec, active: Iterable[Stream]) -> Iterator[list[int]]:
@@ -185,10 +184,9 @@ def _install(sack: Sack, candidates: Iterable[int]) -> Any:
     return sack.pool.Job(how, sack.pool.towhatprovides(sorted(set(candidates))))
 
 
-def _with_obsoleting(sack: Sack, packages: Iterable[Package], *, only_if: bool = True) -> list[int]:
-    packages = tuple(packages)
-    obsoleting = sack.obsoleting(packages) if only_if else ()
-    return [package.id for package in (*packages, *obsoleting)]
+def _candidates(sack: Sack, packages: Sequence[Package], *, obsoleting: bool) -> list[int]:
+    """The ids of `packages`, and of what obsoletes them: dnf installs a replacement where only a name was asked for."""
+    return [package.id for package in (*packages, *(sack.obsoleting(packages) if obsoleting else ()))]
 
 
 def _grouped(entries: Iterable[tuple[str, str, Package]]) -> dict[tuple[str, str], list[Package]]:

@@ -35,13 +35,12 @@ def pose_as(environment: dict[str, Any]) -> None:
         target_of(self, py_version_info=version)
         self._valid_tags = tags
 
-    TargetPython.__init__ = be_target  # type: ignore[method-assign]
-
     def be_required(self: RequiresPythonCandidate, *_: object) -> None:
         require_python(self, version)
 
-    RequiresPythonCandidate.__init__ = be_required  # type: ignore[method-assign]
-    markers.default_environment = lambda: dict(environment["markers"])
+    _replace(TargetPython, "__init__", be_target)
+    _replace(RequiresPythonCandidate, "__init__", be_required)
+    _replace(markers, "default_environment", lambda: dict(environment["markers"]))
 
 
 def build_nothing() -> None:
@@ -57,7 +56,7 @@ def build_nothing() -> None:
         (folder / "METADATA").write_bytes((source / "PKG-INFO").read_bytes())
         self.req.metadata_directory = str(folder)
 
-    SourceDistribution.prepare_distribution_metadata = read  # type: ignore[method-assign]
+    _replace(SourceDistribution, "prepare_distribution_metadata", read)
 
 
 def trust_index_for_hashes() -> None:
@@ -72,8 +71,14 @@ def trust_index_for_hashes() -> None:
     def stated(self: PyPIRepository, link: Link) -> str:
         return f"sha256:{link.hash}" if link.hash_name == "sha256" else downloaded(self, link)
 
-    PyPIRepository._get_file_hash = stated  # type: ignore[method-assign]
-    PyPIRepository._get_hashes_from_pypi = lambda *_: {}  # type: ignore[method-assign]
+    _replace(PyPIRepository, "_get_file_hash", stated)
+    _replace(PyPIRepository, "_get_hashes_from_pypi", lambda *_: {})
+
+
+def _replace(owner: Any, name: str, stand_in: object) -> None:
+    """Set a name that must exist: an absent one means that this release of pip works in another way."""
+    getattr(owner, name)
+    setattr(owner, name, stand_in)
 
 
 if __name__ == "__main__":

@@ -43,14 +43,15 @@ def document(
     return f"---\ndocument: modulemd\nversion: 2\ndata:\n  name: {name}\n  stream: {stream}\n  {body}\n...\n"
 
 
-def defaults(module: str, stream: str | None, *, modified: int = 0, **profiles: Sequence[str]) -> str:
+def defaults(
+    module: str, stream: str, profiles: Mapping[str, Sequence[str]] | None = None, *, modified: int = 0
+) -> str:
     data: dict[str, object] = {
         "module": module,
+        "stream": stream,
         "modified": modified,
-        "profiles": {k: list(v) for k, v in profiles.items()},
+        "profiles": {k: list(v) for k, v in (profiles or {}).items()},
     }
-    if stream:
-        data["stream"] = stream
     return yaml.safe_dump({"document": "modulemd-defaults", "version": 1, "data": data}, explicit_start=True)
 
 
@@ -77,7 +78,7 @@ def solve(repos: Sequence[RepoMetadata], *packages: str, modules: Sequence[str] 
 
 
 WEB = (
-    defaults("web", "1.10", **{"1.10": ["common"]})
+    defaults("web", "1.10", {"1.10": ["common"]})
     + document("web", "1.10", "web-0:1.10-1.x86_64", profiles={"common": ["web"], "full": ["web", "helper"]})
     + document("web", "2", "web-0:2-1.x86_64", "web-0:2-1.src")
     + document("web", "2", "web-0:2-2.x86_64", "web-libs-0:2-2.x86_64", version=2)
@@ -106,7 +107,8 @@ def test_streams_stay_text_and_versions_one_and_two_are_read(repo: Write) -> Non
     assert index.streams_of("web") == ("1.10", "2")
     assert index.default_stream("web") == "1.10"
     old = index.streams[0]
-    assert (old.requires, old.artifacts) == ((("platform", ("f28",)),), {NEVRA("old", 0, "1", "1", "noarch")})
+    assert old.requires == (("platform", ("f28",)),)
+    assert old.artifacts == frozenset({NEVRA("old", 0, "1", "1", "noarch")})
 
 
 def test_of_two_defaults_the_newer_wins_and_equals_that_differ_leave_none(repo: Write) -> None:
@@ -167,7 +169,7 @@ def test_a_default_stream_gives_way_to_an_enabled_one(repo: Write) -> None:
 def test_enabled_streams_that_exclude_each_other_are_refused_with_the_reason(repo: Write) -> None:
     text = WEB + document("app", "1", requires={"web": ["1.10"]}) + document("not2", "1", requires={"web": ["-2"]})
     index = read_modules([repo("base", modules=text)])
-    with pytest.raises(ResolveError, match="do not go together: app:1, web:2; .*module.web"):
+    with pytest.raises(ResolveError, match=r"do not go together: app:1, web:2; .*module.web"):
         active(index, "app:1", "web:2")
     with pytest.raises(ResolveError, match="do not go together: not2:1, web:2"):
         active(index, "not2:1", "web:2")
@@ -209,7 +211,7 @@ def test_a_package_of_a_stream_that_is_not_enabled_is_missed_with_the_stream_in_
 
 def test_an_unknown_profile_is_named_with_the_profiles_there_are(repo: Write) -> None:
     base = repo("base", *WEB_RPMS, modules=WEB)
-    with pytest.raises(ResolveError, match="module web:1.10 has no profile tiny") as caught:
+    with pytest.raises(ResolveError, match=r"module web:1.10 has no profile tiny") as caught:
         solve([base], "@web:1.10/tiny")
     assert "common, full" in caught.value.hint
     with pytest.raises(ResolveError, match="module web:2 has no default profile"):

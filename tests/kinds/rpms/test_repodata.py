@@ -69,7 +69,7 @@ def test_xml_base_is_honoured() -> None:
     ],
 )
 def test_a_broken_repomd_is_named(data: bytes, words: str) -> None:
-    with pytest.raises(ResolveError, match="^repository test.*") as caught:
+    with pytest.raises(ResolveError, match="repository test: ") as caught:
         parse_repomd(data, ROOT, "repository test")
     assert words in caught.value.message
     assert caught.value.hint

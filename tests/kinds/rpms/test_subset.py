@@ -146,8 +146,8 @@ UPDATEINFO = b"""<?xml version="1.0" encoding="UTF-8"?>
   <update from="a" status="final" type="security" version="2"><id>RLSA-1</id><title>socat</title>
     <references><reference href="https://example.org/CVE-1" id="CVE-1" type="cve"/></references>
     <pkglist><collection short="c"><name>c</name>
-      <package name="socat" version="1.7.4.1" release="1.el8" epoch="0" arch="x86_64"><filename>s.rpm</filename></package>
-      <package name="socat" version="1.7.4.1" release="1.el8" epoch="0" arch="aarch64"><filename>t.rpm</filename></package>
+      <package name="socat" version="1.7.4.1" release="1.el8" epoch="0" arch="x86_64"/>
+      <package name="socat" version="1.7.4.1" release="1.el8" epoch="0" arch="aarch64"/>
     </collection></pkglist></update>
   <update from="a" status="final" type="bugfix"><id>RLBA-2</id>
     <pkglist><collection short="c"><package name="socat" version="1.7.3" release="9.el8" epoch="0" arch="x86_64"/>

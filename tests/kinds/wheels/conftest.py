@@ -45,13 +45,14 @@ def resolved(tmp_path: Path) -> Resolver:
 
 @pytest.fixture(scope="session")
 def other_pythons() -> dict[str, str]:
-    """Interpreters of this machine by version, this one included; those that a version manager only pretends are not."""
+    """Interpreters of this machine by version, this one included; stand-ins that only print an error are not."""
     found = {f"{sys.version_info[0]}.{sys.version_info[1]}": sys.executable}
     for minor in range(11, 15):
-        candidates = [shutil.which(f"python3.{minor}")]
+        named = shutil.which(f"python3.{minor}")
+        candidates = [named] if named else []
         candidates += map(str, Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3.{minor}"))
         for candidate in candidates:
             command = [candidate, "-c", "import pip, sys; print(sys.version_info[1])"]
-            if candidate and subprocess.run(command, capture_output=True, text=True).stdout.strip() == str(minor):
+            if subprocess.run(command, capture_output=True, text=True).stdout.strip() == str(minor):
                 found.setdefault(f"3.{minor}", candidate)
     return found

@@ -82,7 +82,7 @@ def test_the_check_is_a_real_download(items: tuple[Item, ...], index: LocalIndex
 
 
 def test_only_wheels_are_loaded() -> None:
-    staged: list[object] = []
+    staged: list[tuple[str, object, object]] = []
 
     class Index:
         def stage(self, obj: Object, metadata: object, content: object) -> None:
@@ -97,5 +97,5 @@ def test_only_wheels_are_loaded() -> None:
 
     bundle = object()
     load(ITEMS, bundle, Site())  # type: ignore[arg-type]
-    assert [path for path, *_ in staged] == [item.objects[0].path for item in ITEMS[:2]]  # type: ignore[misc]
+    assert [path for path, *_ in staged] == [item.objects[0].path for item in ITEMS[:2]]
     assert staged[1] == ("wheels/pure-1.0-py3-none-any.whl", {"name": "pure", "version": "1.0"}, bundle)

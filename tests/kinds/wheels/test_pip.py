@@ -7,7 +7,8 @@ from bundler.kinds.wheels.pip import Pin, explain, pins_of
 
 
 def test_a_lock_is_read() -> None:
-    lock = "# comment\nsix==1.17.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\nx @ https://e.org/x.whl \\\n    --hash=sha256:cc\n"
+    lock = "# comment\nsix==1.17.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
+    lock += "x @ https://e.org/x.whl \\\n    --hash=sha256:cc\n"
     assert pins_of(lock) == [
         Pin("six==1.17.0", frozenset({"aa", "bb"})),
         Pin("x @ https://e.org/x.whl", frozenset({"cc"})),
@@ -27,7 +28,8 @@ def test_a_failure_is_shortened() -> None:
     error = explain("resolve", logged, "Traceback\npip._internal.exceptions.DistributionNotFound: No matching x==9")
     assert isinstance(error, ResolveError)
     assert error.message == (
-        "wheels: cannot resolve: Could not find a version that satisfies the requirement x==9 (it has 5, 4, 3 … 5 in all)"
+        "wheels: cannot resolve: Could not find a version that satisfies the requirement x==9 "
+        "(it has 5, 4, 3 … 5 in all)"
     )
 
 

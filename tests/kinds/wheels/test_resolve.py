@@ -177,7 +177,7 @@ def test_requirements_files_lie_beside_the_profile(index: LocalIndex, resolved: 
     index.add_wheel("a", "1.0")
     (tmp_path / "requirements.txt").write_text("a  # the one\n")
     assert resolved(python=["3.12"], requirements=["requirements.txt"], index_url=index.url)[0].name == "a"
-    with pytest.raises(ProfileError, match="missing.txt"):
+    with pytest.raises(ProfileError, match=r"missing\.txt"):
         resolved(python=["3.12"], requirements=["missing.txt"], index_url=index.url)
 
 
@@ -203,7 +203,7 @@ def test_an_index_that_fails_is_no_empty_index(index: LocalIndex, resolved: Reso
     index.add_wheel("a", "1.0")
     index.add_wheel("b", "1.0")
     index.broken = {"/simple/b/"}
-    with pytest.raises(FetchError, match="/simple/b/.*503"):
+    with pytest.raises(FetchError, match=r"/simple/b/.*503"):
         resolved(python=["3.12"], requirements=["a"], index_url=index.url)
     with pytest.raises(FetchError, match="refused"):
         resolved(python=["3.12"], requirements=["a"], index_url="http://127.0.0.1:9/simple")
@@ -306,3 +306,10 @@ def test_a_lock_is_what_the_real_python_would_install(
 def test_a_real_package_that_has_only_source(resolved: Resolver) -> None:
     items = resolved(python=[OTHER], requirements=["docopt==0.6.2"], index_url="https://pypi.org/simple")
     assert files_of(items)[0] == "docopt-0.6.2-py2.py3-none-any.whl"
+
+
+def test_a_build_that_fails_says_so(index: LocalIndex, resolved: Resolver) -> None:
+    index.add_sdist("failing", "1.0", backend="raise RuntimeError('no compiler here')\n")
+    with pytest.raises(ResolveError, match="failing") as caught:
+        resolved(python=[HERE], requirements=["failing"], index_url=index.url)
+    assert "no compiler here" in caught.value.message
