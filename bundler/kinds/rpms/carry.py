@@ -68,7 +68,7 @@ def carry(origin: Origin, request: Request, keyring: Keyring, upstream: Upstream
         held, repodata = _mirror(origin, wanted, request, upstream)
     elif wanted:
         packages = read_packages(origin.metadata.primary, origin.repomd.root, origin.what, wanted)
-        held = _hold(_place(packages), origin, upstream)
+        held = _hold(_place(packages), wanted, origin, upstream)
         repodata = _subset_repodata(origin, held, request, upstream)
     else:
         log.info("rpms: nothing of %s is needed", origin.what)
@@ -102,11 +102,11 @@ def _mirror(
     """All packages at their own places with upstream's repodata as it stands; or the newest with their own."""
     packages = read_packages(origin.metadata.primary, origin.repomd.root, origin.what)
     if origin.repo.newest_only:
-        kept = {package.pkgid for package in newest(origin.metadata, packages)} | wanted
-        held = _hold(_place(each for each in packages if each.pkgid in kept), origin, upstream)
+        kept = {package.checksum.value for package in newest(origin.metadata, packages)} | wanted
+        held = _hold(_place(each for each in packages if each.checksum.value in kept), wanted, origin, upstream)
         return held, _subset_repodata(origin, held, request, upstream)
     _refuse_elsewhere(origin, packages)
-    held = _hold([Placed(package, package.path) for package in packages], origin, upstream)
+    held = _hold([Placed(package, package.path) for package in packages], wanted, origin, upstream)
     return held, tuple(_mirrored_repodata(origin, upstream))
 
 
@@ -177,11 +177,22 @@ class _Listed(Protocol):
     def size(self) -> int | None: ...
 
 
-def _hold(placed: Sequence[Placed], origin: Origin, upstream: Upstream) -> tuple[_Held, ...]:
-    """`placed` with their objects, without those that a mirror lists and lost."""
+def _hold(placed: Sequence[Placed], wanted: set[str], origin: Origin, upstream: Upstream) -> tuple[_Held, ...]:
+    """`placed` with their objects, without those that a mirror lists and lost.
+
+    Raises ResolveError when that leaves out one of `wanted`, the checksums of the closure.
+    """
     with ThreadPoolExecutor(upstream.config.jobs) as pool:
         files = pool.map(lambda each: _object(f"{origin.folder}/{each.path}", each.package, origin, upstream), placed)
-        return tuple(_Held(each, file) for each, file in zip(placed, files, strict=True) if file)
+        held = tuple(_Held(each, file) for each, file in zip(placed, files, strict=True) if file)
+    lost = wanted - {each.placed.package.checksum.value for each in held}
+    if lost:
+        names = [each.package.path for each in placed if each.package.checksum.value in lost]
+        raise ResolveError(
+            f"{origin.what} has lost {', '.join(names) or 'packages'}, which the profile's packages need",
+            hint="name another mirror of it, or run it again when it is whole",
+        )
+    return held
 
 
 def _object(path: str, listed: _Listed, origin: Origin, upstream: Upstream) -> Object | None:

@@ -326,16 +326,16 @@ def is_absent(error: FetchError) -> bool:
 
 
 def read_packages(primary: Path, root: str, what: str, wanted: Container[str] | None = None) -> tuple[Package, ...]:
-    """The packages of a primary.xml in its order, each file once; of these only the `wanted` checksums, where given.
+    """The packages of a primary.xml in its order, each file once; where given, of the `wanted` checksums alone.
 
-    Raises ResolveError when it cannot be parsed, or a package's entry is not one that can be carried.
+    Checksums are in lower case. Raises ResolveError when it cannot be parsed, or a package's entry is not one that can be carried.
     """
     found: dict[str, Package] = {}
     wrong: list[str] = []
 
     def take(entry: createrepo_c.Package) -> None:
         # An exception in here would lose its type on its way through the parser's C code.
-        if wanted is not None and entry.pkgId not in wanted:
+        if wanted is not None and (entry.pkgId or "").lower() not in wanted:
             return
         try:
             package = _package(entry, root)

@@ -40,6 +40,10 @@ _VERSIONS = re.compile(r"\(from versions: (.*?)\)")
 _CONFLICT = re.compile(r"The conflict is caused by:\n((?:[ \t]+\S.*\n)+)")
 _OTHER_PYTHON = re.compile(r"ERROR: Ignored the following versions that require a different python version: (.*)")
 _ERROR = re.compile(r"^\s*(?:ERROR|error): (?!Ignored the following|No matching distribution)(.*)$", re.MULTILINE)
+# The last thing that a build said before pip reports its end.
+_BUILD = re.compile(
+    r"^\s*(\S.*)\n\s*(?:ERROR|error): (?:.* exited with \d+|subprocess-exited-with-error)", re.MULTILINE
+)
 _SHOWN = 3
 
 
@@ -161,6 +165,11 @@ def explain(task: str, logged: str, stderr: str) -> BundlerError:
     last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
     if _NETWORK.search(last):
         return FetchError(f"wheels: cannot {task}: {_plain(last)}", hint="run it again once the index answers")
+    if (build := _BUILD.search(logged)) is not None:
+        return ResolveError(
+            f"wheels: cannot {task}: {_plain(last)}: {build[1].strip()}",
+            hint="install what its build needs, ask for a version that has a wheel, or set `sdist: refuse`",
+        )
     reasons = []
     for error in _ERROR.findall(logged):
         reason = _VERSIONS.sub(_newest_only, error).strip()

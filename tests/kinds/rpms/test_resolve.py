@@ -302,6 +302,15 @@ def test_a_package_that_is_lost_upstream_is_left_to_the_fetch(
         bench.unpack(items, tmp_path / "bundle")
 
 
+def test_a_mirror_may_not_lack_what_the_packages_need(shared: Path, serve: Serve, bench: Bench, tmp_path: Path) -> None:
+    source = writable_copy(shared / "rpm/node-base", tmp_path / "source")
+    (source / "node-base-el7-1-1.noarch.rpm").unlink()
+    section = mirror(serve(source))
+    assert len(of_type(bench.resolve(section + "\npackages: [node-base-el8]"), "package")) == 1
+    with pytest.raises(ResolveError, match=r"has lost node-base-el7-1-1\.noarch\.rpm"):
+        bench.resolve(section + "\npackages: [node-base-el7]")
+
+
 def test_two_files_of_one_name_do_not_meet(shared: Path, serve: Serve, bench: Bench, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
