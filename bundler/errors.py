@@ -43,7 +43,13 @@ class ResolveError(BundlerError):
 
 
 class FetchError(BundlerError):
+    """`status` is the HTTP status of the upstream's answer, where that was the end."""
+
     exit_code = 6
+
+    def __init__(self, message: str, *, hint: str, status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class BundleError(BundlerError):

@@ -113,13 +113,9 @@ def test_only_the_command_line_prints(path: Path) -> None:
     if name_of(path) == "bundler.cli":
         return
     for node in ast.walk(ast.parse(path.read_text())):
-        printing = isinstance(node, ast.Name) and node.id == "print"
-        streams = (
-            isinstance(node, ast.Attribute)
-            and node.attr in ("stdout", "stderr")
-            and getattr(node.value, "id", "") == "sys"
-        )
-        assert not (printing or streams), f"{name_of(path)}:{node.lineno} prints"
+        match node:
+            case ast.Name(id="print") | ast.Attribute(value=ast.Name(id="sys"), attr="stdout" | "stderr"):
+                pytest.fail(f"{name_of(path)}:{node.lineno} prints")
 
 
 @pytest.mark.parametrize("name", ["build", "install", "cli", "inputs"])
@@ -129,8 +125,8 @@ def test_the_pipeline_names_no_kind(name: str) -> None:
 
     kinds = {kind.name for kind in KINDS}
     for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
-        named = isinstance(node, ast.Constant) and node.value in kinds
-        assert not named, f"{name}.py:{node.lineno} names a kind"
+        if isinstance(node, ast.Constant):
+            assert node.value not in kinds, f"{name}.py:{node.lineno} names a kind"
 
 
 def test_the_offline_side_needs_nothing_of_the_build_extra() -> None:

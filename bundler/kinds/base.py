@@ -54,7 +54,7 @@ class Emit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind by its name. A verb's module is imported when it is used: what only `build` needs is not installed inside."""
+    """A kind by its name. A verb's module is imported when it is used: inside, what `resolve` needs is not there."""
 
     name: str
     folders: tuple[str, ...]

@@ -23,7 +23,7 @@ class Retries(StrictModel):
     """How often, and how patiently, a failed request is tried again."""
 
     attempts: int = Field(default=5, ge=1, le=100, description="tries in all, the first included")
-    backoff: float = Field(default=1.0, ge=0, description="seconds before the second try; doubles each time")
+    backoff: float = Field(default=1.0, ge=0, description="seconds before the second try; doubles with each")
     ceiling: float = Field(default=60.0, ge=0, description="the longest wait, in seconds, also for a Retry-After")
     timeout: float = Field(default=60.0, gt=0, description="seconds without a byte until a connection is given up")
 

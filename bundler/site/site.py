@@ -32,7 +32,7 @@ from bundler.model.site import SiteConfig
 from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.index import WheelIndex
-from bundler.site.registry import RegistryStore
+from bundler.site.registry import RegistryStore, discard_uploads
 from bundler.site.releases import InstalledRelease, Release
 from bundler.site.services import ServiceManager, Store
 from bundler.site.services.process import ProcessManager
@@ -100,6 +100,8 @@ class Site:
             self.web.open(Release(manifest.name, manifest.version, manifest.id))
             self._require_space(manifest.payload)
             self.services.prepare(_stores(manifest.payload), manifest.items, content)
+            if self.config.registry is None:
+                discard_uploads(self.root / "registry")
             self.services.start()
             if self.services.has("index"):
                 self.index.open(manifest.name, manifest.version)
@@ -221,13 +223,17 @@ def _acquire(file: int, root: Path) -> None:
 def _references(releases: Iterable[InstalledRelease]) -> dict[str, set[str]]:
     """What releases have in the registry: by repository, the tags and digests that lead to their images.
 
-    An item is in the registry when it says so: with `repository`, `tags` and `digest` among its attributes.
+    An item is in the registry when it says so: with `repository`, `tags` and `digest` among its attributes. The
+    `manifests` of an index count each, for the registry may delete one that another release's index needs.
     """
     found: dict[str, set[str]] = {}
     for item in (item for release in releases for item in release.manifest.items):
         match item.attributes:
-            case {"repository": str(repository), "tags": [*tags], "digest": str(digest)}:
-                found.setdefault(repository, set()).update((digest, *(str(tag) for tag in tags)))
+            case {"repository": str(repository), "tags": [*tags], "digest": str(digest), **rest}:
+                manifests = rest.get("manifests")
+                children = manifests if isinstance(manifests, list) else []
+                digests = {str(child["digest"]) for child in children if isinstance(child, dict)}
+                found.setdefault(repository, set()).update({digest, *digests, *(str(tag) for tag in tags)})
     return found
 
 

@@ -158,7 +158,7 @@ def refusal(response: requests.Response, url: str) -> TransientError | FetchErro
     if status in _TRANSIENT or status >= 500:
         return TransientError(f"{url}: upstream answered {status}", wait=_retry_after(response))
     hint = _REMEDIES.get(status, "open the URL by hand to see what it says")
-    return FetchError(f"{url}: upstream answered {status}", hint=hint)
+    return FetchError(f"{url}: upstream answered {status}", hint=hint, status=status)
 
 
 def unreachable(error: Exception, url: str) -> TransientError | BundlerError:

@@ -160,7 +160,7 @@ def _node(work: Path, internet: Internet, host: Host, admin: Site, *, gap: bool)
         return node
     node = Node(host, work / "node")
     node.prepare(internet.node_base)
-    node.run(["sh", "-c", 'curl -fsS "$1" | sh', "sh", f"{admin.web}/{PROFILE}/nodes/setup.sh"])
+    node.set_up(f"{admin.web}/{PROFILE}/nodes/setup.sh")
     return node
 
 

@@ -63,10 +63,13 @@ class Node:
         storage = [f"--root={self.folder / 'storage'}", f"--runroot={self.folder / 'run'}", "--storage-driver=vfs"]
         self._wrap("podman", [program("podman"), *storage], CONTAINERS_CONF=str(self.folder / "containers.conf"))
         self._wrap("pip3", [str(self._venv("tools") / "bin" / "pip")], **self._pip_settings())
-        if self.files is None:
-            self.run(["sh", "-c", _ROCKY])
         if base is not None:
             self.run(["rpm", "--root", str(self.root), "--install", "--nodeps", str(base)])
+
+    def set_up(self, script: str) -> None:
+        """Run the set-up script at the URL `script` on the host, which before that has in /etc what Rocky has."""
+        self.run(["sh", "-c", _ROCKY])
+        self.run(["sh", "-c", 'curl -fsS "$1" | sh', "sh", script])
 
     def run(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
         """Run a command as this machine would; what it printed. Raises CommandError."""

@@ -274,7 +274,7 @@ def _repository_item(
             path=origin.folder,
             packages=len(packages),
             sample=_sample(packages, request.packages),
-            gpgcheck=origin.repo.gpgcheck,
+            gpgcheck=origin.repo.checked,
             keys=tuple(key.path for key in keys),
             priority=origin.repo.priority,
             module_hotfixes=origin.repo.module_hotfixes or _modular_without_metadata(origin, packages),

@@ -43,6 +43,10 @@ def open_origin(repo: Repository, target: Target, folder: str, upstream: Upstrea
     """Find `repo` as `target` sees it and fetch its metadata. Raises ResolveError, FetchError, IntegrityError."""
     what = f"repository {repo.id} for {target}"
     log.info("rpms: reading %s", what)
+    if repo.gpgcheck is None and not repo.gpgkey:
+        log.warning(
+            "%s has no gpgkey: nodes will take its packages unchecked (`gpgcheck: false` says it is meant)", what
+        )
     repomd = open_repository(
         upstream,
         what,

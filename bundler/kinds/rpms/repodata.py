@@ -322,13 +322,14 @@ def fetch_first(upstream: Upstream, repomd: Repomd, types: Sequence[str], folder
 
 def is_absent(error: FetchError) -> bool:
     """Whether the server said that there is no such file."""
-    return error.message.endswith((" answered 404", " answered 410"))
+    return error.status in (404, 410)
 
 
 def read_packages(primary: Path, root: str, what: str, wanted: Container[str] | None = None) -> tuple[Package, ...]:
     """The packages of a primary.xml in its order, each file once; where given, of the `wanted` checksums alone.
 
-    Checksums are in lower case. Raises ResolveError when it cannot be parsed, or a package's entry is not one that can be carried.
+    Checksums are in lower case. Raises ResolveError when it cannot be parsed, or an entry is not one that can be
+    carried.
     """
     found: dict[str, Package] = {}
     wrong: list[str] = []

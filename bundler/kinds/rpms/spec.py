@@ -61,7 +61,9 @@ class Repository(Limited):
     metalink: HttpUrl | None = Field(default=None, description="a metalink of its repomd.xml, in place of `url`")
     mirrorlist: HttpUrl | None = Field(default=None, description="a list of root URLs, a line each, in place of `url`")
     gpgkey: tuple[Line, ...] = Field(default=(), description="keys that sign its packages: paths or URLs")
-    gpgcheck: bool = Field(default=True, description="false: nodes take packages of this repository unsigned")
+    gpgcheck: bool | None = Field(
+        default=None, description="whether nodes check its packages' signatures; left out: where there is a `gpgkey`"
+    )
     mode: Literal["packages", "mirror"] = Field(
         default="packages", description="packages: what `packages` and `modules` need of it; mirror: all of it"
     )
@@ -81,6 +83,11 @@ class Repository(Limited):
                 "name the key, or say `gpgcheck: false` to go without"
             )
         return self
+
+    @property
+    def checked(self) -> bool:
+        """Whether nodes check the signatures of its packages."""
+        return bool(self.gpgkey) if self.gpgcheck is None else self.gpgcheck
 
 
 class Spec(StrictModel):

@@ -36,9 +36,17 @@ def test_streams_are_those_of_modules_and_of_module_words_among_the_packages() -
 
 
 @pytest.mark.parametrize(
+    ("repo", "checked"),
+    [({}, True), ({"gpgkey": []}, False), ({"gpgcheck": False}, False), ({"gpgcheck": True}, True)],
+)
+def test_signatures_are_checked_where_there_is_a_key(repo: dict[str, object], checked: bool) -> None:
+    assert parse(repos=[{**REPO, **repo}], packages=["a"]).repos[0].checked is checked
+
+
+@pytest.mark.parametrize(
     ("section", "words"),
     [
-        ({"repos": [{**REPO, "gpgkey": []}], "packages": ["a"]}, "gpgcheck: false"),
+        ({"repos": [{**REPO, "gpgkey": [], "gpgcheck": True}], "packages": ["a"]}, "gpgcheck: false"),
         ({"repos": [{**REPO, "metalink": "https://example.org/m"}], "packages": ["a"]}, "exactly one of"),
         ({"repos": [{**REPO, "url": None}], "packages": ["a"]}, "exactly one of"),
         ({"repos": [{**REPO, "url": "ftp://example.org/"}], "packages": ["a"]}, "should match pattern"),
