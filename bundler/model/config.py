@@ -23,16 +23,16 @@ class Retries(StrictModel):
     """How often, and how patiently, a failed request is tried again."""
 
     attempts: int = Field(default=5, ge=1, le=100, description="tries in all, the first included")
-    backoff: float = Field(default=1.0, ge=0, description="seconds before the second try; doubles with each")
+    backoff: float = Field(default=1.0, ge=0, description="seconds before the second try; then twice as long")
     ceiling: float = Field(default=60.0, ge=0, description="the longest wait, in seconds, also for a Retry-After")
-    timeout: float = Field(default=60.0, gt=0, description="seconds without a byte until a connection is given up")
+    timeout: float = Field(default=60.0, gt=0, description="seconds without a byte until it is given up")
 
 
 class Config(StrictModel):
     """The build machine's way to the world.
 
     `mirrors` sends an upstream elsewhere: a registry host (`docker.io: http://127.0.0.1:5001`) or the head of a URL
-    (`https://dl.k8s.io/: http://mirror/k8s/`); the longest head that fits wins. Locks and manifests keep original names.
+    (`https://dl.k8s.io/: http://mirror/k8s/`); the longest head that fits wins. Locks keep the original names.
     """
 
     mirrors: dict[str, MirrorUrl] = Field(default={})

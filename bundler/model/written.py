@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,11 @@ def parse(
         return model.model_validate(tree)
     except ValidationError as problems:
         found = problems.errors(include_url=False)
+        # `--set version=2.10` means the text: where one is expected, what was typed counts, not YAML's number.
+        texts = {".".join(map(str, problem["loc"])) for problem in found if problem["type"] == "string_type"}
+        typed = {key: json.dumps(value) for key, value in (changes or {}).items() if key in texts}
+        if typed:
+            return parse(text, model, source, error, changes={**(changes or {}), **typed})
         lines = [_describe(problem, node, model, source) for problem in found[:_SHOWN]]
         if len(found) > _SHOWN:
             lines.append(f"… and {len(found) - _SHOWN} more")

@@ -131,18 +131,12 @@ def dnf_info(journey: Journey) -> str:
 
 def pull_by_site_name(journey: Journey) -> str:
     """podman pulls every image under the site's name."""
-    names = [f"{journey.site.registry}/{_path(name)}" for name in _images(journey)]
-    for name in names:
-        journey.node.podman("pull", "--quiet", name)
-    return f"{len(names)} images, {names[0]} …"
+    return _pull(journey, [f"{journey.site.registry}/{_path(name)}" for name in _images(journey)])
 
 
 def pull_by_original_name(journey: Journey) -> str:
     """podman pulls every image under its upstream's name, as unmodified manifests do."""
-    names = _images(journey)
-    for name in names:
-        journey.node.podman("pull", "--quiet", name)
-    return f"{len(names)} images, {names[0]} …"
+    return _pull(journey, _images(journey))
 
 
 def pip_installs(journey: Journey) -> str:
@@ -197,8 +191,8 @@ CHECKS = (
     Check("node: dnf makecache", makecache),
     Check("node: dnf install", dnf_installs, "dnf installs as root only"),
     Check("node: dnf info", dnf_info, "nothing was installed"),
-    Check("node: podman pull, the site's names", pull_by_site_name, "podman's storage takes root here"),
-    Check("node: podman pull, the original names", pull_by_original_name, "podman's storage takes root here"),
+    Check("node: pull images, the site's names", pull_by_site_name),
+    Check("node: pull images, the original names", pull_by_original_name),
     Check("node: pip install ansible", pip_installs),
     Check("node: curl a file, compare its checksum", curl_fetches),
     Check("node: the site's check.sh", check_script, "setup.sh, which goes first, takes root"),
@@ -227,6 +221,11 @@ def run(check: Check, journey: Journey) -> Outcome:
 def _images(journey: Journey) -> list[str]:
     items = journey.manifest()["items"]
     return [item["attributes"]["reference"] for item in items if item["kind"] == "images"]
+
+
+def _pull(journey: Journey, names: list[str]) -> str:
+    tools = {journey.node.pull(name) for name in names}
+    return f"{len(names)} images with {', '.join(tools)}, {names[0]} …"
 
 
 def _path(name: str) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 from scripts.demo.hosts import HERE
 from scripts.demo.internet import Internet
 
-PROFILE = """\
+KUBEADM = "/dl.k8s.io/release/v1.35.4/bin/linux/amd64/kubeadm"
+
+_PROFILE = """\
 name: small
 version: "1"
 targets: [{distro: rocky, release: "8"}]
@@ -20,7 +22,7 @@ rpms:
       mode: mirror
 images: [docker.io/library/registry:3, docker.io/library/alpine:3.11]
 files:
-  - {url: https://dl.k8s.io/release/v1.35.4/bin/linux/amd64/kubeadm, mode: "0755"}
+  - {url: https://dl.k8s.io/release/v1.35.4/bin/linux/amd64/kubeadm, sha256: @SHA256@, mode: "0755"}
   - {url: https://dl.k8s.io/release/v1.35.4/bin/linux/amd64/kubeadm.sha256}
 """
 
@@ -29,7 +31,9 @@ def command(upstream: Internet, folder: Path, *options: str) -> list[str]:
     """The command that builds it into `folder`, which is made when it is not there."""
     folder.mkdir(exist_ok=True)
     profile = folder / "small.yaml"
-    profile.write_text(PROFILE)
+    # With its digest promised, the large file is not read to lock it: what is fetched of it is fetched for the bundle.
+    promised = (upstream.folder / "www" / f"{KUBEADM[1:]}.sha256").read_text()
+    profile.write_text(_PROFILE.replace("@SHA256@", promised))
     config = upstream.write_config(folder / "config.yaml")
     arguments = ["build", str(profile), "--output", str(folder), "--config", str(config), *options]
     return [sys.executable, "-m", "bundler", *arguments]

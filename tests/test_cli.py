@@ -1,0 +1,229 @@
+"""The commands as a user types them, each in a process of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bundler import errors
+from bundler.cli import human, table
+from tests.bundle.bundles import write_bundle
+from tests.fakes import upstream as fake
+
+
+@pytest.fixture
+def server() -> Iterator[fake.Upstream]:
+    with fake.upstream() as running:
+        yield running
+
+
+@pytest.fixture
+def profile(tmp_path: Path, server: fake.Upstream) -> Path:
+    """A profile of one file."""
+    path = tmp_path / "one.yaml"
+    path.write_text(yaml.safe_dump({"name": "one", "version": "1", "files": [server.put("/tool", b"tool")]}))
+    return path
+
+
+def run(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bundler", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def answer(*arguments: str | Path) -> Any:
+    """The one JSON document of a command that must succeed."""
+    done = run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_build_prints_the_path_last_and_nothing_else_on_stdout(tmp_path: Path, profile: Path) -> None:
+    done = run("build", profile, "-o", tmp_path / "out")
+    assert done.stdout == f"{tmp_path}/out/one-1.tar\n"
+    assert "resolving files" in done.stderr
+    assert "resolving" not in run("build", profile, "-o", tmp_path / "out", "--quiet").stderr
+
+
+def test_the_same_lock_twice_gives_the_same_bytes(tmp_path: Path, profile: Path, server: fake.Upstream) -> None:
+    locked = answer("lock", profile, "-o", tmp_path / "one.lock.json")
+    assert locked["totals"] == {"files": {"items": 1, "objects": 1, "size": 4}}
+    bundles = []
+    for folder in ("a", "b"):
+        made = answer("build", profile, "--lock", tmp_path / "one.lock.json", "-o", tmp_path / folder)
+        bundles.append(Path(made["bundle"]).read_bytes())
+    assert bundles[0] == bundles[1]
+    assert server.sent == 3 * len(b"tool")  # measured once, fetched twice
+
+
+def test_a_lock_of_another_profile_is_refused(tmp_path: Path, profile: Path) -> None:
+    answer("lock", profile, "-o", tmp_path / "one.lock.json")
+    done = run("build", profile, "--lock", tmp_path / "one.lock.json", "--set", "version=2")
+    assert done.returncode == errors.ProfileError.exit_code
+    assert "hint: make the lock again" in done.stderr
+
+
+def test_reuse_fetches_nothing_that_an_earlier_bundle_has(tmp_path: Path, profile: Path, server: fake.Upstream) -> None:
+    answer("lock", profile, "-o", tmp_path / "one.lock.json")
+    first = answer("build", profile, "--lock", tmp_path / "one.lock.json", "-o", tmp_path / "a")["bundle"]
+    before = server.sent
+    answer("build", profile, "--lock", tmp_path / "one.lock.json", "-o", tmp_path / "b", "--reuse", first)
+    assert server.sent == before
+
+
+def test_plan_counts_and_writes_nothing(tmp_path: Path, profile: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    document = answer("plan", profile)
+    assert document["totals"] == {"files": {"items": 1, "objects": 1, "size": 4}}
+    assert document["items"][0] | {"purl": ""} == {
+        "kind": "files",
+        "name": "tool",
+        "version": document["items"][0]["version"],
+        "size": 4,
+        "purl": "",
+        "licence": None,
+    }
+    assert document["disk"]["install"] == 4
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_expand_needs_no_network(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("name: p\nversion: '1'\nfiles: [{url: 'http://127.0.0.1:9/x'}]\n")
+    document = answer("plan", path, "--expand")
+    assert document["files"][0]["url"] == "http://127.0.0.1:9/x"
+    assert document["files"][0]["mode"] == "0644"
+    assert yaml.safe_load(run("plan", path, "--expand").stdout) == document
+    changed = answer("plan", path, "--expand", "--set", "files.0.mode='0755'")
+    assert changed["files"][0]["mode"] == "0755"
+    assert answer("plan", path, "--expand", "--set", "version=2.10")["version"] == "2.10"
+
+
+def test_inspect_has_the_keys_that_the_readme_promises(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "demo-1.0.tar", {"files/a": b"alpha"})
+    document = answer("inspect", bundle)
+    assert set(document) == {"format", "name", "version", "id", "size", "objects", "items"}
+    assert document["size"] == bundle.stat().st_size
+    assert {"path", "size", "sha256"} == set(document["objects"][0])
+    assert {"kind", "name", "version", "objects"} <= set(document["items"][0])
+    assert document["items"][0]["objects"] == ["files/a"]
+    assert "files/a" in run("inspect", bundle, "--objects").stdout
+    assert "sample" in run("inspect", bundle, "--items").stdout
+
+
+def test_verify_says_what_is_damaged(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "demo-1.0.tar", {"files/a": b"alpha"})
+    assert answer("verify", bundle)["intact"] is True
+    data = bundle.read_bytes()
+    bundle.write_bytes(data.replace(b"alpha", b"alphb"))
+    done = run("verify", bundle, "--json")
+    assert done.returncode == errors.IntegrityError.exit_code
+    assert json.loads(done.stdout)["exit_code"] == errors.IntegrityError.exit_code
+    assert "files/a" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["build", "no-such-profile"], 3, "there is no profile 'no-such-profile'"),
+        (["plan", "{profile}", "--set", "nonsense"], 3, "KEY=VALUE"),
+        (["plan", "{profile}", "--config", "/no/such/file"], 4, "cannot read /no/such/file"),
+        (["verify", "/no/such/bundle.tar"], 7, "cannot open"),
+        (["status", "--root", "/no/such/root"], 4, "--address"),
+        (["install", "{profile}", "--address", "127.0.0.1"], 7, "is no bundle"),
+        (["install", "{profile}", "--address", "two words"], 4, "address"),
+        (["frobnicate"], 2, "No such command"),
+        (["build"], 2, "Missing argument"),
+        (["build", "{profile}", "--jobs", "0"], 2, "--jobs"),
+    ],
+)
+def test_wrong_use_ends_in_a_message_and_its_code(
+    profile: Path, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    done = run(*(argument.format(profile=profile) for argument in arguments), cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert code == 2 or "\nhint: " in done.stderr
+
+
+def test_an_unreachable_upstream_is_named_with_its_remedy(tmp_path: Path) -> None:
+    path, config = tmp_path / "p.yaml", tmp_path / "c.yaml"
+    path.write_text("name: p\nversion: '1'\nfiles: ['http://127.0.0.1:9/x']\n")
+    config.write_text("retries: {attempts: 2, backoff: 0}\n")
+    done = run("build", path, "-o", tmp_path, BUNDLER_CONFIG=str(config))
+    assert done.returncode == errors.FetchError.exit_code
+    assert "http://127.0.0.1:9/x" in done.stderr
+    assert "hint: run it again" in done.stderr
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_every_exit_code_is_its_own_and_in_the_readme(project: Path) -> None:
+    classes = errors.BundlerError.__subclasses__()
+    codes = [found.exit_code for found in classes]
+    assert len(set(codes)) == len(codes)
+    readme = (project / "README.md").read_text()
+    for code in (0, 1, 2, *codes, 130):
+        assert f"\n| {code} |" in readme
+
+
+def test_shipped_profiles_are_valid() -> None:
+    shipped = answer("profiles", "list")["profiles"]
+    assert "demo" in shipped
+    for name in shipped:
+        assert answer("plan", name, "--expand")["name"]
+        assert run("profiles", "show", name).stdout.startswith("#")
+    assert "demo" in run("profiles").stdout
+
+
+def test_the_schema_is_for_editors() -> None:
+    schema = answer("profiles", "schema")
+    assert schema["additionalProperties"] is False
+    assert {"name", "version", "targets"} <= set(schema["properties"])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    assert "_BUNDLER_COMPLETE" in run("completion", shell).stdout
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "demo-1.0.tar", {"files/a": bytes(1 << 20)})
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    command = [sys.executable, "-m", "bundler", "verify", str(bundle)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs) as running:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        assert running.wait() == 0
+    os.close(ours)
+    assert b"verifying" in shown
+    assert b"\r" in shown
+    assert "\r" not in run("verify", bundle).stderr
+
+
+def test_numbers_and_tables_for_people() -> None:
+    assert [human(size) for size in (0, 1023, 1536, 5 << 30, 3 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "5.0 GiB",
+        "3.0 TiB",
+    ]
+    assert table(("a", "long"), [("wide one", "b")]) == ["a         long", "wide one  b"]
