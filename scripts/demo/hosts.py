@@ -92,14 +92,21 @@ def air_gap(work: Path) -> Iterator[tuple[Host, Host]]:
             stack.callback(_remove_namespace, namespace)
         HERE.run(["ip", "link", "add", "veth0", "netns", site, "type", "veth", "peer", "name", "veth0", "netns", node])
         for namespace, address in ((site, SITE_ADDRESS), (node, NODE_ADDRESS)):
-            HERE.run(["ip", "-n", namespace, "address", "add", f"{address}/{_PREFIX}", "dev", "veth0"])
-            HERE.run(["ip", "-n", namespace, "link", "set", "veth0", "up"])
-            HERE.run(["ip", "-n", namespace, "link", "set", "lo", "up"])
-        # nsenter, not `ip netns exec`: that one mounts another /sys, and podman then finds no cgroups.
-        enter_site = ("nsenter", f"--net=/run/netns/{site}", "--")
+            inside = Host(namespace, address, _enter(namespace))
+            inside.run(["ip", "address", "add", f"{address}/{_PREFIX}", "dev", "veth0"])
+            inside.run(["ip", "link", "set", "veth0", "up"])
+            inside.run(["ip", "link", "set", "lo", "up"])
         holder = stack.enter_context(_own_folders(node, work))
         enter_node = ("nsenter", f"--target={holder}", "--mount", "--net", "--")
-        yield Host("site", SITE_ADDRESS, enter_site), Host("node", NODE_ADDRESS, enter_node, clean_environment(work))
+        yield Host("site", SITE_ADDRESS, _enter(site)), Host("node", NODE_ADDRESS, enter_node, clean_environment(work))
+
+
+def _enter(namespace: str) -> tuple[str, ...]:
+    """What goes before a command to run it in a network namespace.
+
+    nsenter, not `ip netns exec`: that one mounts another /sys, and podman then finds no cgroups.
+    """
+    return ("nsenter", f"--net=/run/netns/{namespace}", "--")
 
 
 def clean_environment(work: Path) -> dict[str, str]:
@@ -118,7 +125,7 @@ def _own_folders(namespace: str, work: Path) -> Iterator[int]:
     shutil.copytree("/etc", etc, symlinks=True)
     state.mkdir()
     script = 'mount --bind "$1" /etc && mount --bind "$2" /var/lib && echo ready && exec sleep infinity'
-    argv = ["nsenter", f"--net=/run/netns/{namespace}", "--", "unshare", "--mount", "--", "sh", "-c", script, "sh"]
+    argv = [*_enter(namespace), "unshare", "--mount", "--", "sh", "-c", script, "sh"]
     # A session of its own: Ctrl-C on the terminal is for the demo, which then ends what it started in order.
     with subprocess.Popen([*argv, etc, state], stdout=subprocess.PIPE, text=True, start_new_session=True) as holder:
         try:
