@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 import yaml
@@ -67,7 +68,7 @@ def test_an_install_writes_each_byte_once_in_little_memory(bundle: Path, tmp_pat
         argv = [sys.executable, "-m", "bundler", "install", str(bundle), "--json", *there.options]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(temporary)}) as process:
             assert process.stdout is not None
-            memory = _peak_memory(process)
+            memory = _peak_memory(process.pid, process.stdout)
             answer = json.load(process.stdout)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -90,14 +91,14 @@ def _fill(path: Path, size: int, chance: random.Random) -> None:
             size -= min(size, 1 << 20)
 
 
-def _peak_memory(process: subprocess.Popen[bytes]) -> int:
-    """The peak of the process's resident memory in bytes, once it is about to end.
+def _peak_memory(pid: int, answer: IO[bytes]) -> int:
+    """The peak of a process's resident memory in bytes, up to when it begins to answer.
 
     Not rusage's: that one counts what the parent had when it forked.
     """
     peak = 0
-    while not select.select([process.stdout], [], [], 0.02)[0]:
-        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    while not select.select([answer], [], [], 0.02)[0]:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         peak = next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), peak)
     return peak
 
