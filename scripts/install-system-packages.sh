@@ -4,7 +4,7 @@
 set -eu
 
 packages="ca-certificates createrepo-c curl dnf dnf-plugins-core docker-registry gnupg iproute2 make nginx podman
-          python3-venv rpm runc skopeo util-linux"
+          python3-venv rpm runc shellcheck skopeo strace util-linux"
 
 missing=""
 for package in $packages; do

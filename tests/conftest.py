@@ -1,12 +1,17 @@
-"""Fixtures for every test: data that nobody on this project made, and addresses to listen on."""
+"""Fixtures for every test: data that nobody on this project made, addresses to listen on, an upstream that can fail."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from bundler.transfer.store import Store
+from bundler.transfer.upstream import Upstream
+from tests.fakes import upstream as fake
+from tests.fakes.outside import CONFIG
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -41,3 +46,17 @@ def free_port() -> Callable[[], int]:
                 return port
 
     return pick
+
+
+@pytest.fixture
+def server() -> Iterator[fake.Upstream]:
+    """A real HTTP server that can be told to fail."""
+    with fake.upstream() as running:
+        yield running
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Upstream]:
+    """bundler's way to it; relative paths start at `tmp_path`."""
+    with Upstream(CONFIG, base=tmp_path, store=Store(tmp_path / "store")) as opened:
+        yield opened

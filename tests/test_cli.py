@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,6 @@ from bundler import errors
 from bundler.cli import human, table
 from tests.bundle.bundles import write_bundle
 from tests.fakes import upstream as fake
-
-
-@pytest.fixture
-def server() -> Iterator[fake.Upstream]:
-    with fake.upstream() as running:
-        yield running
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from bundler.model.config import Config
 logger = logging.getLogger(__name__)
 
 _DOCKER_HUB = "https://index.docker.io/v1/"  # the key under which `docker login` keeps docker.io
+_DOCKER_HUB_HOST = "registry-1.docker.io"  # where docker.io really answers
 _HELPER_TIMEOUT = 30
 
 
@@ -54,21 +55,33 @@ def configured(config: Config, host: str) -> Login | None:
     return Login(entry.username, _secret(entry.password_file, host))
 
 
-def for_registry(config: Config, registry: str, place: str) -> Login | None:
-    """The log-in for `registry`, which is reached at the host `place`.
+def for_registry(config: Config, registry: str, place: str, repository: str) -> Login | None:
+    """The log-in for `repository` of `registry`, which is reached at the host `place`.
 
     From bundler's config, else from the files that `docker login` and `podman login` write (docker's config.json, and
-    containers-auth.json(5)), their credential helpers included.
+    containers-auth.json(5), where an entry may be for a part of a registry), their credential helpers included. A
+    mirror is another host: it is never shown what is for the registry it stands for.
     """
-    if found := configured(config, place):
-        return found
-    names = [place]
-    if place in ("registry-1.docker.io", "docker.io") and registry == "docker.io":
-        names = [_DOCKER_HUB, "docker.io", "index.docker.io", *names]
+    hosts = [place]
+    if registry == "docker.io" and place == _DOCKER_HUB_HOST:
+        hosts = ["docker.io", "index.docker.io", place]
+    for host in hosts:
+        if found := configured(config, host):
+            return found
+    names = [name for host in hosts for name in _parts(host, repository)]
+    if "docker.io" in hosts:
+        names.append(_DOCKER_HUB)
     for path in _auth_files():
         if path.is_file() and (found := _from_file(path, names)):
             return found
     return None
+
+
+def _parts(host: str, repository: str) -> Iterator[str]:
+    """`host/a/b`, `host/a`, `host`: the closest first."""
+    segments = [host, *repository.split("/")]
+    for count in range(len(segments), 0, -1):
+        yield "/".join(segments[:count])
 
 
 def _auth_files() -> Iterator[Path]:
@@ -86,7 +99,7 @@ def _from_file(path: Path, names: list[str]) -> Login | None:
         auths = {_host(key): value for key, value in document.get("auths", {}).items()}
         for name in names:
             if pair := auths.get(_host(name), {}).get("auth"):
-                username, _, password = base64.b64decode(pair).decode().partition(":")
+                username, _, password = base64.b64decode(pair, validate=True).decode().partition(":")
                 return Login(username, password)
             helper = document.get("credHelpers", {}).get(name)
             if helper is None and _host(name) in auths:

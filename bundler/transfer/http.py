@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import certifi
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
+from requests.utils import should_bypass_proxies
 
 from bundler import __version__
 from bundler.errors import BundlerError, ConfigError, FetchError
@@ -27,7 +28,14 @@ from bundler.model.config import Config
 from bundler.transfer.credentials import configured
 from bundler.transfer.retry import TransientError
 
-CHUNK = 1 << 20
+# A chunk is handed on when it is full: on a slow line a large one would keep an interrupt waiting, and be lost by it.
+CHUNK = 256 << 10
+_WRONG_URL = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.TooManyRedirects,
+)
 _TRANSIENT = {408, 425, 429}
 _REMEDIES = {
     401: "it wants a log-in: add the host under `credentials` in bundler's config",
@@ -36,16 +44,31 @@ _REMEDIES = {
     407: "the proxy wants a log-in: see `proxies` in bundler's config",
     410: "upstream has withdrawn it: correct the profile",
 }
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+# HEAD is refused in many ways where GET is answered: URLs signed for GET (403), servers that never heard of it (501).
+_NO_HEAD = (400, 401, 403, 404, 405, 406, 501)
+UNSATISFIABLE = 416  # the bytes asked for are not there: RFC 9110, 15.5.17
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)")
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
+# Where distributions keep the authorities they trust, should OpenSSL's own default name no file.
+_SYSTEM_CA_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An upstream's bytes: `chunks` begin at `offset` of a body of `total` bytes (None when it does not say)."""
+    """An upstream's bytes: `chunks` begin at `offset` of a body of `total` bytes (None when it does not say).
+
+    `validator` names this version of the body (a strong ETag, or Last-Modified), as If-Range takes it.
+    """
 
     offset: int
     total: int | None
     chunks: Iterator[bytes]
+    validator: str | None = None
 
 
 class Http:
@@ -55,40 +78,45 @@ class Http:
     """
 
     def __init__(self, config: Config, scratch: Path) -> None:
+        """Raises ConfigError for a mirror or a CA file that cannot be used."""
         self.config = config
+        self._mirrors = _url_mirrors(config)
         self.ca_bundle = _ca_bundle(config, scratch)
         self._local = threading.local()
 
     def mirrored(self, url: str) -> str:
-        """Where `url` is really fetched from: the mirror with the longest head that fits, else itself."""
-        heads = [head for head in self.config.mirrors if "://" in head and url.startswith(head)]
-        if not heads:
-            return url
-        head = max(heads, key=len)
-        return self.config.mirrors[head] + url.removeprefix(head)
+        """Where `url` is really fetched from: the mirror with the longest head that fits, else itself.
+
+        A head fits whole segments only: `https://dl.k8s.io` is no head of `https://dl.k8s.io.example/`.
+        """
+        for head, mirror in self._mirrors:
+            rest = url.removeprefix(head)
+            if url.startswith(head) and rest[:1] in ("", "/", "?"):
+                return mirror + rest
+        return url
 
     @contextmanager
-    def get(self, url: str, *, offset: int = 0) -> Iterator[Answer]:
-        """The body of `url` from `offset` on, or from 0 where the upstream cannot do that.
+    def get(self, url: str, *, offset: int = 0, validator: str | None = None) -> Iterator[Answer]:
+        """The body of `url` from `offset` on, or from 0 where the upstream cannot do that or has another version than
+        `validator` names.
 
         Raises TransientError for what may pass, FetchError for what will not.
         """
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        with self._request("GET", url, headers) as response:
-            if response.status_code == 206 and (
-                found := _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-            ):
-                start, total = int(found[1]), None if found[2] == "*" else int(found[2])
-            else:
-                start, total = 0, _length(response)
-            if start > offset:
-                raise TransientError(f"asked for bytes from {offset} on, got them from {start} on")
-            yield Answer(start, total, _chunks(response, url))
+        with self._request("GET", url, range_headers(offset, validator), accept=(UNSATISFIABLE,)) as response:
+            if response.status_code != UNSATISFIABLE:
+                yield answer(response, url, offset)
+                return
+        if not offset:
+            raise TransientError(f"{url}: upstream answered {UNSATISFIABLE}")
+        # What is left to fetch is not there: the file became shorter. The whole of it will show that.
+        with self.get(url) as whole:
+            yield whole
 
     def size(self, url: str) -> int | None:
         """The size of `url` in bytes, if the upstream tells without sending it."""
-        with self._request("HEAD", url, {}, accept=(405, 501)) as response:
-            return _length(response) if response.status_code == 200 else None
+        with self._request("HEAD", url, {}, accept=_NO_HEAD) as response:
+            known = response.status_code == 200 and not _declares_page(response, url)
+            return _length(response) if known else None
 
     def session(self) -> requests.Session:
         """This thread's session."""
@@ -109,10 +137,7 @@ class Http:
                 headers={**headers, **self._authorization(place)},
                 stream=True,
                 allow_redirects=True,
-                proxies=proxies_for(self.config, place),
             ) as response:
-                if response.status_code == 416:
-                    raise TransientError("the upstream has not the bytes that were left to fetch")
                 if response.status_code >= 300 and response.status_code not in accept:
                     raise refusal(response, url)
                 yield response
@@ -126,14 +151,17 @@ class Http:
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter that never waits for ever, also where a caller (oras) sets no timeout."""
+    """What holds for every request, those that follow a redirect and those that oras makes included: none waits for
+    ever, and each goes by the proxy of its own host."""
 
-    def __init__(self, timeout: float, size: int) -> None:
-        self._timeout = timeout
-        super().__init__(pool_maxsize=size)
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(pool_maxsize=config.jobs)
 
     def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):  # type: ignore[no-untyped-def]
-        return super().send(request, stream, timeout or self._timeout, verify, cert, proxies)
+        del proxies
+        timeout = timeout or self._config.retries.timeout
+        return super().send(request, stream, timeout, verify, cert, proxies_for(self._config, request.url))
 
 
 def new_session(config: Config, ca_bundle: str) -> requests.Session:
@@ -143,19 +171,47 @@ def new_session(config: Config, ca_bundle: str) -> requests.Session:
     session.verify = ca_bundle
     session.headers.update({"User-Agent": f"bundler/{__version__}", "Accept-Encoding": "identity"})
     for scheme in ("https://", "http://"):
-        session.mount(scheme, _Adapter(config.retries.timeout, config.jobs))
+        session.mount(scheme, _Adapter(config))
     return session
 
 
 def proxies_for(config: Config, url: str) -> dict[str, str]:
-    """The proxies of bundler's config, else those of the environment (https_proxy, no_proxy …)."""
-    return dict(config.proxies) or dict(get_environ_proxies(url))
+    """The proxies of bundler's config, else those of the environment; none for a host that no_proxy names."""
+    if should_bypass_proxies(url, no_proxy=None):
+        return {}
+    return dict(config.proxies) or dict(getproxies())
+
+
+def range_headers(offset: int, validator: str | None) -> dict[str, str]:
+    """Headers that ask for the bytes from `offset` on, of the version that `validator` names (RFC 9110, 13.1.5)."""
+    if not offset:
+        return {}
+    return {"Range": f"bytes={offset}-", **({"If-Range": validator} if validator else {})}
+
+
+def answer(response: requests.Response, url: str, offset: int) -> Answer:
+    """The body of a response to a request for the bytes from `offset` on. `url` is for messages."""
+    length = _length(response)
+    start, total = 0, length
+    if response.status_code == 206:
+        if found := _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip()):
+            start, total = int(found[1]), None if found[2] == "*" else int(found[2])
+        else:  # against the RFC, which leaves only one thing that it can be
+            start, total = offset, None if length is None else offset + length
+    if start > offset:
+        raise TransientError(f"{url}: asked for bytes from {offset} on, got them from {start} on")
+    return Answer(start, total, _chunks(response, url, length), _validator(response))
+
+
+def may_pass(status: int) -> bool:
+    """Whether a refusal with that status is worth another try."""
+    return status in _TRANSIENT or status >= 500
 
 
 def refusal(response: requests.Response, url: str) -> TransientError | FetchError:
     """The error for an answer that is no success."""
     status = response.status_code
-    if status in _TRANSIENT or status >= 500:
+    if may_pass(status):
         return TransientError(f"{url}: upstream answered {status}", wait=_retry_after(response))
     hint = _REMEDIES.get(status, "open the URL by hand to see what it says")
     return FetchError(f"{url}: upstream answered {status}", hint=hint, status=status)
@@ -163,28 +219,29 @@ def refusal(response: requests.Response, url: str) -> TransientError | FetchErro
 
 def unreachable(error: Exception, url: str) -> TransientError | BundlerError:
     """The error for a request that got no whole answer."""
-    if isinstance(error, requests.exceptions.SSLError):
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
         return FetchError(
-            f"{url}: its certificate is not trusted: {error}",
+            f"{url}: its certificate is not trusted: {cause}",
             hint="add the certificate authority under `ca_files` in bundler's config",
         )
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+    if isinstance(error, _WRONG_URL):
         return FetchError(f"{url}: {error}", hint="correct the URL in the profile, or the mirror in bundler's config")
-    return TransientError(f"{url}: {_innermost(error)}")
+    return TransientError(f"{url}: {cause or type(cause).__name__}")
 
 
-def _innermost(error: BaseException) -> str:
-    """The words of the error at the bottom, which say what happened."""
+def _innermost(error: BaseException) -> BaseException:
+    """The error at the bottom, which says what happened."""
     while (below := error.__cause__ or error.__context__) is not None:
         error = below
-    return str(error) or type(error).__name__
+    return error
 
 
 def _retry_after(response: requests.Response) -> float | None:
     """Seconds, from either form of Retry-After (RFC 9110, 10.2.3)."""
     value = response.headers.get("Retry-After", "")
-    if value.isdigit():
-        return float(value)
+    if (seconds := _number(value)) is not None:
+        return float(seconds)
     try:
         return max(0.0, (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):
@@ -192,33 +249,63 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _length(response: requests.Response) -> int | None:
-    value = response.headers.get("Content-Length", "")
-    return int(value) if value.isdigit() and "Content-Encoding" not in response.headers else None
+    return _number(response.headers.get("Content-Length", "")) if "Content-Encoding" not in response.headers else None
 
 
-def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:
-    """The body as it came. A page of HTML in place of a file is an error: a log-in page, or a proxy's."""
-    first = True
+def _number(text: str) -> int | None:
+    """A header's number; None when it is none that can be meant."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def _validator(response: requests.Response) -> str | None:
+    etag = response.headers.get("ETag", "")
+    return etag if _STRONG_ETAG.fullmatch(etag) else response.headers.get("Last-Modified")
+
+
+def _chunks(response: requests.Response, url: str, length: int | None) -> Iterator[bytes]:
+    """The body as it came, `length` bytes of it. A page of HTML in place of a file is an error: a log-in page, or a
+    proxy's."""
+    arrived = 0
     for chunk in response.raw.stream(CHUNK, decode_content=False):
-        if first and _is_page(response, url, chunk):
+        if not arrived and _declares_page(response, url) and _is_markup(chunk):
             raise FetchError(
                 f"{url}: upstream answered with an HTML page instead of the file",
                 hint="a log-in page or a proxy is in the way? open the URL by hand; see `proxies` and `credentials`",
             )
-        first = False
+        arrived += len(chunk)
         yield chunk
+    if length is not None and arrived < length:  # urllib3 before 2 takes that for the end
+        raise TransientError(f"{url}: the connection ended after {arrived} of {length} bytes")
 
 
-def _is_page(response: requests.Response, url: str, start: bytes) -> bool:
-    declared = response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/html"
-    wanted = urlsplit(url).path.lower().endswith((".html", ".htm", "/"))
-    return declared and not wanted and start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
+def _declares_page(response: requests.Response, url: str) -> bool:
+    """Whether what came calls itself HTML though something else was asked for."""
+    declared = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    wanted = urlsplit(url).path.lower().endswith((".html", ".htm", ".xhtml", "/"))
+    return declared in ("text/html", "application/xhtml+xml") and not wanted
+
+
+def _is_markup(start: bytes) -> bool:
+    """Servers call binaries and XML text/html, too, when they do not know better."""
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return text.startswith(b"<") and (not text.startswith(b"<?xml") or b"<html" in text[:1024].lower())
+
+
+def _url_mirrors(config: Config) -> list[tuple[str, str]]:
+    """Heads of URLs and what stands in their place, neither with a slash at its end, the longest head first."""
+    for name, mirror in config.mirrors.items():
+        if "@" in urlsplit(mirror).netloc:
+            raise ConfigError(
+                f"mirrors.{name}: a URL carries no user or password", hint="put them under `credentials`, by host"
+            )
+    heads = [(head.rstrip("/"), mirror.rstrip("/")) for head, mirror in config.mirrors.items() if "://" in head]
+    return sorted(heads, key=lambda pair: len(pair[0]), reverse=True)
 
 
 def _ca_bundle(config: Config, scratch: Path) -> str:
     """One file with the machine's certificate authorities and those of the config."""
-    named = os.environ.get("REQUESTS_CA_BUNDLE") or ssl.get_default_verify_paths().cafile
-    system = named if named and Path(named).is_file() else certifi.where()
+    named = (os.environ.get("REQUESTS_CA_BUNDLE"), ssl.get_default_verify_paths().cafile, *_SYSTEM_CA_FILES)
+    system = next((file for file in named if file and Path(file).is_file()), certifi.where())
     if not config.ca_files:
         return system
     handle, path = tempfile.mkstemp(dir=scratch, prefix="ca-", suffix=".pem")

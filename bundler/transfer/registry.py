@@ -7,6 +7,9 @@ dumped again has another digest.
 from __future__ import annotations
 
 import hashlib
+import inspect
+import ipaddress
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,16 +17,33 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import oras.logger
 import oras.provider
 import requests
 import urllib3
 
 from bundler.errors import FetchError, IntegrityError, ResolveError
 from bundler.transfer.credentials import Login, for_registry
-from bundler.transfer.http import CHUNK, Answer, Http, new_session, proxies_for, refusal, unreachable
-from bundler.transfer.retry import TransientError, retry
+from bundler.transfer.http import (
+    UNSATISFIABLE,
+    Answer,
+    Http,
+    answer,
+    may_pass,
+    new_session,
+    range_headers,
+    refusal,
+    unreachable,
+)
+from bundler.transfer.retry import retry
 
 T = TypeVar("T")
+
+# Without oras's own retries: they sleep for minutes, through every error, and know neither Retry-After nor the end of
+# the work.
+_do_request: Callable[..., requests.Response] = inspect.unwrap(oras.provider.Registry.do_request)
+# oras writes to stderr by itself; what it has to say is in the errors raised here.
+oras.logger.logger.set_level(logging.CRITICAL)
 
 MANIFEST_LIMIT = 4 << 20  # what registries accept, and what the spec asks clients to
 MANIFEST_TYPES = (
@@ -33,7 +53,6 @@ MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.artifact.manifest.v1+json",
 )
-_LOOPBACK = ("localhost", "127.", "[::1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +102,11 @@ class Registry:
                     hint="no registry should have accepted it; name another tag or digest",
                 )
             digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-            if ":" in reference and digest != reference:
+            promised = reference if ":" in reference else response.headers.get("Docker-Content-Digest", "")
+            if promised != digest and (":" in reference or promised.startswith("sha256:")):
                 raise IntegrityError(
-                    f"{self._named(repository, reference)}: upstream sent a manifest with digest {digest}",
+                    f"{self._named(repository, reference)}: upstream sent a manifest with digest {digest}, "
+                    f"and promised {promised}",
                     hint="something between here and the registry changes bytes: see `mirrors` and `proxies`",
                 )
             return RawManifest(data, media_type, digest)
@@ -99,7 +120,13 @@ class Registry:
             with self._get(repository, f"blobs/{digest}", method="HEAD") as response:
                 if response.status_code == 404:
                     raise self._missing(repository, digest)
-                return int(response.headers["Content-Length"])
+                size = answer(response, response.url, 0).total
+                if size is None:
+                    raise FetchError(
+                        f"{self._named(repository, digest)}: the registry {self._place} does not tell its size",
+                        hint="something between here and the registry changes answers: see `mirrors` and `proxies`",
+                    )
+                return size
 
         return self._patiently(repository, digest, attempt)
 
@@ -109,28 +136,33 @@ class Registry:
 
         Raises TransientError for what may pass, FetchError for what will not.
         """
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        headers = range_headers(offset, None)  # what a digest names has one version
         if what == "manifests":
             headers["Accept"] = ", ".join(MANIFEST_TYPES)
-        with self._get(repository, f"{what}/{digest}", headers=headers) as response:
+        judged = (404, UNSATISFIABLE) if offset else (404,)
+        with self._get(repository, f"{what}/{digest}", headers=headers, judged=judged) as response:
             if response.status_code == 404:
                 raise refusal(response, self._named(repository, digest))
-            length = response.headers.get("Content-Length", "")
-            start = offset if response.status_code == 206 else 0
-            yield Answer(
-                start,
-                start + int(length) if length.isdigit() else None,
-                response.raw.stream(CHUNK, decode_content=False),
-            )
+            if response.status_code != UNSATISFIABLE:
+                yield answer(response, self._named(repository, digest), offset)
+                return
+        with self.open(repository, what, digest) as whole:
+            yield whole
 
     def _patiently(self, repository: str, reference: str, attempt: Callable[[], T]) -> T:
         return retry(self._http.config.retries, self._named(repository, reference), attempt)
 
     @contextmanager
     def _get(
-        self, repository: str, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None
+        self,
+        repository: str,
+        path: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        judged: tuple[int, ...] = (404,),
     ) -> Iterator[requests.Response]:
-        """One request; 404 is the caller's to judge, every other refusal raises."""
+        """One request; the statuses `judged` are the caller's to judge, every other refusal raises."""
         url = f"{self._root}{self._prefix}{repository}/{path}"
         try:
             with self._client(repository).request(method, url, dict(headers or {})) as response:
@@ -139,10 +171,9 @@ class Registry:
                         f"{self.name}/{repository}: the registry {self._place} refuses access ({response.status_code})",
                         hint=f"is the name right? A private one needs `podman login {self.name}`, `docker login "
                         f"{self.name}`, or {self._place} under `credentials` in bundler's config",
+                        status=response.status_code,
                     )
-                if response.status_code == 416:
-                    raise TransientError("the registry has not the bytes that were left to fetch")
-                if response.status_code >= 300 and response.status_code != 404:
+                if response.status_code >= 300 and response.status_code not in judged:
                     raise refusal(response, url)
                 yield response
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -152,7 +183,7 @@ class Registry:
         """The client of a repository: a token is good for one repository only."""
         with self._guard:
             if repository not in self._clients:
-                login = for_registry(self._http.config, self.name, self._place)
+                login = for_registry(self._http.config, self.name, self._place, f"{self._prefix}{repository}")
                 self._clients[repository] = _Client(self._http, self._root, self._insecure, login)
             return self._clients[repository]
 
@@ -175,7 +206,7 @@ class _Client:
         self._http = http
         self._insecure = insecure
         self._session = new_session(http.config, http.ca_bundle)
-        self._session.proxies.update(proxies_for(http.config, root))
+        self._session.hooks["response"].append(_raise_what_may_pass)
         self._guard = threading.Lock()
         self._oras: Any = None
 
@@ -183,27 +214,32 @@ class _Client:
         """One request, sent again with a log-in where the registry asks for one."""
         client = self._ready()
         try:
-            response: requests.Response = client.do_request(url, method, headers=headers, stream=True)
+            response = _do_request(client, url, method, headers=headers, stream=True)
             if response.status_code == 401 and getattr(client.auth, "token", None):
                 response.close()
                 client.auth.token = None  # it has expired, or was for less
-                response = client.do_request(url, method, headers=headers, stream=True)
+                response = _do_request(client, url, method, headers=headers, stream=True)
         except (ValueError, AttributeError) as error:  # how oras says that it cannot answer a challenge
             if isinstance(error, requests.RequestException):
                 raise
-            raise FetchError(
-                f"{url}: the registry asks for a log-in that cannot be given",
-                hint="log in with `podman login` or `docker login`, or see `credentials` in bundler's config",
-            ) from error
+            raise self._no_login(url) from error
         return response
+
+    def _no_login(self, url: str) -> FetchError:
+        return FetchError(
+            f"{url}: the registry refuses access, or asks for a log-in and there is none for it",
+            hint="is the name right? If it is private, log in with `podman login` or `docker login`, or see "
+            "`credentials` in bundler's config",
+        )
 
     def _ready(self) -> Any:
         """oras, set up for the way of logging in that the registry asks for."""
         with self._guard:
             if self._oras is None:
-                probe = self._session.get(self._root)
-                challenge = probe.headers.get("WWW-Authenticate", "").lower()
-                basic = challenge.startswith("basic") and self._login is not None
+                with self._session.get(self._root, stream=True) as probe:
+                    basic = probe.headers.get("WWW-Authenticate", "").lower().startswith("basic")
+                if basic and self._login is None:
+                    raise self._no_login(self._root)
                 client = oras.provider.Registry(
                     insecure=self._insecure, tls_verify=self._http.ca_bundle, auth_backend="basic" if basic else "token"
                 )
@@ -216,7 +252,23 @@ class _Client:
             return self._oras
 
 
+def _raise_what_may_pass(response: requests.Response, **_: object) -> None:
+    """Of the registry, of the token server it names, and of where it redirects to: oras takes a token server that is
+    busy for one that refuses."""
+    if may_pass(response.status_code):
+        response.close()
+        raise refusal(response, response.url.partition("?")[0])  # the query may hold a signature
+
+
 def _default_url(name: str) -> str:
     if name == "docker.io":
         return "https://registry-1.docker.io"
-    return f"{'http' if name.startswith(_LOOPBACK) else 'https'}://{name}"
+    return f"{'http' if _is_loopback(urlsplit(f'//{name}').hostname or '') else 'https'}://{name}"
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether `host` is this machine, whose registries speak plain HTTP, as docker has it."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

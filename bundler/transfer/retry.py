@@ -62,5 +62,5 @@ def retry(
             wait = min(policy.backoff * 2 ** (failures - 1), policy.ceiling) * random.uniform(0.5, 1)  # noqa: S311
             if error.wait is not None:
                 wait = min(max(wait, error.wait), policy.ceiling)
-            logger.debug("fetch %s: %s; again in %.1f s", what, error.reason, wait)
+            logger.info("fetch %s: %s; again in %.1f s", what, error.reason, wait)
             stop.wait(wait)

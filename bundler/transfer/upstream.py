@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import threading
@@ -11,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from bundler.errors import FetchError, IntegrityError, ProfileError
 from bundler.model.config import Config
 from bundler.model.items import Download, LocalFile, Made, Object, RegistryBlob, Source
 from bundler.transfer.http import Answer, Http
+from bundler.transfer.pull import Pull, Sink
 from bundler.transfer.registry import Registry
 from bundler.transfer.retry import retry
 from bundler.transfer.store import Store, file_chunks
@@ -101,23 +104,10 @@ class Upstream:
         Raises FetchError, or IntegrityError when it is not of the promised size and digest.
         """
         with to.open("wb") as file:
-
-            def attempt() -> None:
-                with self._http.get(url, offset=file.tell()) as answer:
-                    if answer.offset != file.tell():
-                        file.seek(answer.offset)
-                        file.truncate()
-                    for chunk in answer.chunks:
-                        file.write(chunk)
-                        if size is not None and file.tell() > size:
-                            raise _changed(url, f"more than {size} bytes", f"{size} bytes")
-
-            retry(self.config.retries, url, attempt, progress=file.tell)
-        found = _digests(file_chunks(to))
-        if size not in (None, found.size):
-            raise _changed(url, f"{found.size} bytes", f"{size} bytes")
-        if sha256 not in (None, found.sha256):
-            raise _changed(url, f"sha256 {found.sha256}", f"sha256 {sha256}")
+            sink = _Hashed(file)
+            self._pull(url, sink, size=size, verified=sha256 is not None)
+        if sha256 not in (None, sink.digests().sha256):
+            raise _changed(url, sink.digests().sha256, str(sha256))
 
     def measure(self, url: str, *, sha256: str | None = None) -> tuple[int, str]:
         """Size in bytes and sha256 of what lies at `url`.
@@ -132,21 +122,22 @@ class Upstream:
             return size, sha256
         found = self.digests(url)
         if sha256 not in (None, found.sha256):
-            raise _changed(url, f"sha256 {found.sha256}", f"sha256 {sha256}")
+            raise _changed(url, found.sha256, str(sha256))
         return found.size, found.sha256
 
-    def digests(self, url: str) -> Digests:
-        """Size and digests of what lies at `url`, which is read once and not kept."""
-
-        def read() -> Digests:
-            with self._http.get(url) as answer:
-                return _digests(answer.chunks)
-
-        return retry(self.config.retries, url, read)
+    def digests(self, location: str) -> Digests:
+        """Size and digests of what lies at a URL or a local path, which is read once and not kept."""
+        sink = _Hashed()
+        if _is_url(location):
+            self._pull(location, sink, size=None, verified=False)
+        else:
+            for chunk in file_chunks(self._local(location)):
+                sink.write(chunk)
+        return sink.digests()
 
     def local_object(self, path: str, file: str, *, mode: int = 0o644) -> Object:
         """A file of this machine as the object `path`. Raises ProfileError when it cannot be read."""
-        found = _digests(file_chunks(self._local(file)))
+        found = self.digests(file)
         return Object(path, found.size, found.sha256, LocalFile(file), mode)
 
     def keep(self, path: str, content: bytes | Path, *, mode: int = 0o644) -> Object:
@@ -155,22 +146,23 @@ class Upstream:
         return Object(path, size, sha256, Made(), mode)
 
     @contextmanager
-    def open(self, obj: Object, *, offset: int) -> Iterator[Answer]:
-        """The bytes of `obj` from `offset` on, or from 0 where its source cannot do that. One attempt.
+    def open(self, obj: Object, *, offset: int, validator: str | None = None) -> Iterator[Answer]:
+        """The bytes of `obj` from `offset` on, or from 0 where its source cannot do that, or has another version than
+        `validator` (from an earlier answer) names. One attempt.
 
         Raises TransientError for what may pass, and one of bundler's errors for what will not.
         """
         match obj.source:
             case Download(url):
-                with self._http.get(url, offset=offset) as answer:
+                with self._http.get(url, offset=offset, validator=validator) as answer:
                     yield answer
             case RegistryBlob(name, repository, digest, what):
                 with self.registry(name).open(repository, what, digest, offset=offset) as answer:
                     yield answer
             case LocalFile(file):
-                yield Answer(offset, obj.size, file_chunks(self._local(file), offset))
+                yield _local_answer(self._local(file), offset)
             case Made():
-                yield Answer(offset, obj.size, file_chunks(self._store.path(obj.sha256), offset))
+                yield _local_answer(self._store.path(obj.sha256), offset)
 
     def describe(self, source: Source) -> str:
         """A source for messages: where it was really asked for."""
@@ -185,11 +177,26 @@ class Upstream:
             case Made():
                 return "the lock's store"
 
+    def _pull(self, url: str, sink: Sink, *, size: int | None, verified: bool) -> None:
+        pull = Pull(
+            lambda offset, validator: self._http.get(url, offset=offset, validator=validator),
+            sink,
+            what=url,
+            size=size,
+            verified=verified,
+        )
+        retry(self.config.retries, url, pull.attempt, progress=lambda: pull.furthest)
+
     def _local(self, file: str) -> Path:
         path = self._base / file
-        if not path.is_file():
+        try:
+            readable = path.is_file() and os.access(path, os.R_OK)
+        except OSError:  # a name that no file can have
+            readable = False
+        if not readable:
             raise ProfileError(
-                f"{path}: there is no such file", hint="paths in a profile start at the profile's folder"
+                f"{path}: there is no such file, or none that can be read",
+                hint="paths in a profile start at the profile's folder",
             )
         return path
 
@@ -198,17 +205,39 @@ def _is_url(location: str) -> bool:
     return location.startswith(("http://", "https://"))
 
 
-def _digests(chunks: Iterator[bytes]) -> Digests:
-    sha256, sha512, size = hashlib.sha256(), hashlib.sha512(), 0
-    for chunk in chunks:
-        sha256.update(chunk)
-        sha512.update(chunk)
-        size += len(chunk)
-    return Digests(size, sha256.hexdigest(), sha512.hexdigest())
+class _Hashed:
+    """A sink that hashes what it is given, and keeps it in `file` where there is one."""
+
+    def __init__(self, file: BinaryIO | None = None) -> None:
+        self.written = 0
+        self._file = file
+        self._sha256, self._sha512 = hashlib.sha256(), hashlib.sha512()
+
+    def write(self, chunk: bytes) -> None:
+        self._sha256.update(chunk)
+        self._sha512.update(chunk)
+        if self._file:
+            self._file.write(chunk)
+        self.written += len(chunk)
+
+    def reset(self) -> None:
+        if self._file:
+            self._file.seek(0)
+            self._file.truncate()
+        self.written = 0
+        self._sha256, self._sha512 = hashlib.sha256(), hashlib.sha512()
+
+    def digests(self) -> Digests:
+        """Of what it holds now."""
+        return Digests(self.written, self._sha256.hexdigest(), self._sha512.hexdigest())
+
+
+def _local_answer(path: Path, offset: int) -> Answer:
+    return Answer(offset, path.stat().st_size, file_chunks(path, offset))
 
 
 def _changed(url: str, found: str, promised: str) -> IntegrityError:
     return IntegrityError(
-        f"{url}: upstream sent {found}, where {promised} was promised",
+        f"{url}: upstream sent bytes with sha256 {found}, where {promised} was promised",
         hint="upstream may be in the middle of an update: try again later, or see `mirrors` in bundler's config",
     )

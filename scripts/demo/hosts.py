@@ -97,8 +97,8 @@ def air_gap(work: Path) -> Iterator[tuple[Host, Host]]:
             inside.run(["ip", "link", "set", "veth0", "up"])
             inside.run(["ip", "link", "set", "lo", "up"])
         holder = stack.enter_context(_own_folders(node, work))
-        # --root: a chroot has another root than its mount namespace.
-        enter_node = ("nsenter", f"--target={holder}", "--mount", "--net", "--root", "--")
+        # --root, --wd: those of the process, where a chroot has others than its mount namespace.
+        enter_node = ("nsenter", f"--target={holder}", "--mount", "--net", "--root", "--wd", "--")
         yield Host("site", SITE_ADDRESS, _enter(site)), Host("node", NODE_ADDRESS, enter_node, clean_environment(work))
 
 

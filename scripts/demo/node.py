@@ -94,9 +94,9 @@ class Node:
         target = self.folder / "images" / image.replace("/", "_")
         target.parent.mkdir(exist_ok=True)
         (conf,) = (self.files / "registries.conf.d").glob("*.conf")
-        policy = ["--insecure-policy", "--tmpdir", str(self.folder)]
+        options = ["--insecure-policy", f"--registries-conf={conf}", f"--tmpdir={self.folder}"]
         copy = ["copy", "--quiet", f"docker://{image}", f"dir:{target}"]
-        self.run(["skopeo", *policy, *copy], env={"CONTAINERS_REGISTRIES_CONF": str(conf)})
+        self.run(["skopeo", *options, *copy])
         return "skopeo"
 
     def pip(self, environment: str, *arguments: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -19,7 +22,7 @@ from bundler.model.lock import Lock
 from bundler.transfer import engine
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
-from tests.fakes.upstream import Fault, Seen, sha256
+from tests.fakes.upstream import Fault, sha256
 from tests.fakes.upstream import Upstream as Server
 
 DATA = random.Random(5).randbytes(3 << 20)
@@ -44,10 +47,6 @@ def run(target: Path, outside: Upstream, *objects: Object, jobs: int = 4) -> Non
         bundle.verify(jobs=1)
 
 
-def ranges(seen: list[Seen]) -> list[str | None]:
-    return [request.headers.get("Range") for request in seen if request.method == "GET"]
-
-
 @pytest.mark.parametrize(
     "faults",
     [
@@ -60,6 +59,18 @@ def ranges(seen: list[Seen]) -> list[str | None]:
         pytest.param([Fault(body=bytes(len(DATA)))], id="wrong bytes once"),
         # Each of these brings a little: patience is counted in tries without progress.
         pytest.param([Fault(cut_at=100_000)] * 10, id="ten cuts"),
+        pytest.param([Fault(stall_at=HALF)], id="stalled"),
+        pytest.param([Fault(pause=0.01)], id="slow"),
+        pytest.param([Fault(chunked=True)], id="no length"),
+        pytest.param([Fault(chunked=True, cut_at=HALF)], id="truncated, no length"),
+        pytest.param([Fault(body=DATA + b"more")], id="too large once"),
+        pytest.param([Fault(body=DATA + b"more", chunked=True)], id="too large once, no length"),
+        pytest.param([Fault(body=DATA[:-1])], id="too small once"),
+        pytest.param([Fault(cut_at=HALF), Fault(back_up=100)], id="a range that begins too early"),
+        pytest.param([Fault(cut_at=HALF), Fault(status=416)], id="a range refused"),
+        pytest.param([Fault(status=503, headers={"Retry-After": "\xb2"})], id="no number"),
+        pytest.param([Fault(status=503, headers={"Retry-After": "9" * 400})], id="no number of seconds"),
+        pytest.param([Fault(status=503, headers={"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})], id="past"),
     ],
 )
 def test_a_passing_fault_is_passed(tmp_path: Path, server: Server, outside: Upstream, faults: list[Fault]) -> None:
@@ -69,8 +80,46 @@ def test_a_passing_fault_is_passed(tmp_path: Path, server: Server, outside: Upst
 def test_a_cut_transfer_goes_on_where_it_stopped(tmp_path: Path, server: Server, outside: Upstream) -> None:
     url = server.put("/x", DATA, Fault(cut_at=HALF))
     run(tmp_path / "demo-1.tar", outside, obj_at(url))
-    assert ranges(server.seen) == [None, f"bytes={HALF}-"]
+    assert server.ranges() == [None, f"bytes={HALF}-"]
     assert server.sent == len(DATA)
+
+
+def test_a_range_is_of_the_version_that_was_begun(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    url = server.put("/x", DATA, Fault(cut_at=HALF, headers={"ETag": '"old"'}, body=bytes(len(DATA))))
+    server.etags["/x"] = '"new"'
+    run(tmp_path / "demo-1.tar", outside, obj_at(url))
+    assert [request.headers.get("If-Range") for request in server.seen] == [None, '"old"']
+    assert server.sent == HALF + len(DATA)
+
+
+def test_a_weak_etag_names_no_bytes(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    url = server.put("/x", DATA, Fault(cut_at=HALF, headers={"ETag": 'W/"old"'}))
+    run(tmp_path / "demo-1.tar", outside, obj_at(url))
+    assert "If-Range" not in server.seen[1].headers
+
+
+def test_what_comes_again_and_again_is_no_progress(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    url = server.put("/x", DATA, *[Fault(cut_at=HALF, ignore_range=True)] * 50)
+    with pytest.raises(FetchError, match="3 tries"):
+        run(tmp_path / "demo-1.tar", outside, obj_at(url))
+    assert len(server.seen) == 3
+
+
+def test_no_wait_is_longer_than_the_ceiling(tmp_path: Path, server: Server) -> None:
+    url = server.put("/x", DATA, Fault(status=429, headers={"Retry-After": "3600"}))
+    config = Config(retries=Retries(attempts=2, backoff=0, ceiling=0.2))
+    started = time.monotonic()
+    with Upstream(config, base=tmp_path, store=Store(tmp_path / "s")) as outside:
+        run(tmp_path / "demo-1.tar", outside, obj_at(url))
+    assert 0.2 <= time.monotonic() - started < 2
+
+
+def test_wrong_bytes_of_an_earlier_run_are_fetched_anew(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    obj = obj_at(server.put("/x", DATA, Fault(body=bytes(len(DATA)), cut_at=HALF), *[Fault(status=500)] * 3))
+    with pytest.raises(FetchError):
+        run(tmp_path / "demo-1.tar", outside, obj)
+    run(tmp_path / "demo-1.tar", outside, obj)
+    assert server.ranges()[-2:] == [f"bytes={HALF}-", None]
 
 
 def test_retry_after_is_waited_for(tmp_path: Path, server: Server, outside: Upstream) -> None:
@@ -94,7 +143,13 @@ def test_retry_after_is_waited_for(tmp_path: Path, server: Server, outside: Upst
             ["HTML page", "proxy"],
         ),
         ([Fault(body=bytes(len(DATA)))] * 2, IntegrityError, [sha256(DATA), "changed the file"]),
-        ([Fault(body=DATA + b"more")], IntegrityError, [str(len(DATA) + 4), "changed the file"]),
+        ([Fault(body=DATA + b"more")] * 2, IntegrityError, [str(len(DATA) + 4), "changed the file"]),
+        ([Fault(body=DATA + b"more", chunked=True)] * 2, IntegrityError, ["sends more", "changed the file"]),
+        (
+            [Fault(body=b"\n<head><title>Portal</title>", content_type="text/html; charset=utf-8", chunked=True)],
+            FetchError,
+            ["HTML page"],
+        ),
     ],
 )
 def test_a_lasting_fault_names_the_object_its_url_and_the_remedy(
@@ -131,9 +186,34 @@ def test_an_error_stops_the_others_and_keeps_what_they_have(tmp_path: Path, serv
     assert server.sent - before == 1  # all but the bad one had been fetched: the largest go first
 
 
-def test_a_stalled_upstream_is_given_up(tmp_path: Path) -> None:
-    import socket
+def test_what_calls_itself_a_page_and_is_none_is_taken(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    xml = b'<?xml version="1.0"?><repomd/>'
+    objects = [
+        obj_at(server.put(f"/{name}", data, Fault(content_type="text/html")), data, name)
+        for name, data in (("binary", DATA), ("repomd.xml", xml), ("page.html", b"<html>"))
+    ]
+    run(tmp_path / "demo-1.tar", outside, *objects)
 
+
+def test_an_interrupt_ends_it_and_keeps_what_there_is(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    obj = obj_at(server.put("/x", DATA, Fault(pause=0.05)))
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "demo-1.tar", outside, obj)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("transfer")]
+    run(tmp_path / "demo-1.tar", outside, obj)
+    assert str(server.ranges()[-1]).startswith("bytes=")
+
+
+def test_an_error_stops_a_transfer_in_its_middle(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    slow = obj_at(server.put("/slow", DATA * 4, Fault(pause=0.05)), DATA * 4, "slow")
+    bad = obj_at(server.put("/bad", b"x", Fault(status=404)), b"x", "bad")
+    with pytest.raises(FetchError, match="files/bad"):
+        run(tmp_path / "demo-1.tar", outside, slow, bad)
+    assert server.sent < len(DATA) * 4
+
+
+def test_a_stalled_upstream_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         config = Config(retries=Retries(attempts=1, timeout=0.3))
         with Upstream(config, base=tmp_path, store=Store(tmp_path / "s")) as outside, pytest.raises(FetchError):
@@ -155,3 +235,17 @@ def test_local_files_and_made_bytes_take_the_same_way(tmp_path: Path, outside: U
     (tmp_path / "local.bin").write_bytes(DATA)
     made = outside.keep("files/made", b"made here", mode=0o755)
     run(tmp_path / "demo-1.tar", outside, outside.local_object("files/local", "local.bin"), made)
+
+
+def test_a_local_file_that_changed_is_an_error(tmp_path: Path, outside: Upstream) -> None:
+    (tmp_path / "local.bin").write_bytes(DATA)
+    obj = outside.local_object("files/local", "local.bin")
+    for changed in (DATA[:-1], DATA + b"x", bytes(len(DATA))):
+        (tmp_path / "local.bin").write_bytes(changed)
+        with pytest.raises(IntegrityError, match=r"from local\.bin"):
+            run(tmp_path / "demo-1.tar", outside, obj)
+
+
+def test_an_empty_file_arrives_unasked(tmp_path: Path, server: Server, outside: Upstream) -> None:
+    run(tmp_path / "demo-1.tar", outside, obj_at(server.put("/x", b""), b""))
+    assert server.seen == []

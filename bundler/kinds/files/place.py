@@ -14,26 +14,27 @@ from bundler.model.contents import check_path
 # Besides letters, digits and `_.-~`, which quote() always keeps.
 _KEPT = "+@=,"
 _LOCAL = "local"
+_NAME_LIMIT = 255  # bytes, on the file systems that nodes and admin hosts have
 
 
-def place_of(url: str) -> str:
+def place_of(url: str, name: str | None = None) -> str:
     """The bundle path of what lies at `url`: `files/<host>[_<port>]/<path>[?query, quoted]`.
 
-    Raises ProfileError when the URL's path has an empty, `.` or `..` segment.
+    `name`, if given, stands in place of the path's last segment and the query. Raises ProfileError when the URL's path
+    has an empty, `.` or `..` segment, or one that is too long for a file's name.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").replace(":", "_")  # an IPv6 address
     port = f"_{parts.port}" if parts.port else ""
-    segments = [_quoted(segment, url) for segment in parts.path.removeprefix("/").split("/")]
-    if parts.query:
-        segments[-1] += quote(f"?{parts.query}", safe=_KEPT)
-    return _checked("/".join(["files", host + port, *segments]), url)
+    *folders, last = parts.path.removeprefix("/").split("/")
+    if name is None:
+        name = _quoted(last, url) + (quote(f"?{parts.query}", safe=_KEPT) if parts.query else "")
+    return _checked(["files", host + port, *(_quoted(folder, url) for folder in folders), name], url)
 
 
-def place_of_local(path: str) -> str:
-    """The bundle path of a local file: `files/local/<its name>`."""
-    name = path.rsplit("/", 1)[-1]
-    return _checked(f"files/{_LOCAL}/{_quoted(name, path)}", path)
+def place_of_local(path: str, name: str | None = None) -> str:
+    """The bundle path of a local file: `files/local/<name>`, where the name is its own if none is given."""
+    return _checked(["files", _LOCAL, name or _safe(path.rsplit("/", 1)[-1].encode(), path)], path)
 
 
 def served_name(path: str) -> str:
@@ -42,14 +43,21 @@ def served_name(path: str) -> str:
 
 
 def _quoted(segment: str, origin: str) -> str:
-    name = quote(unquote_to_bytes(segment), safe=_KEPT)
+    """A segment of a URL's path."""
+    return _safe(unquote_to_bytes(segment), origin)
+
+
+def _safe(raw: bytes, origin: str) -> str:
+    name = quote(raw, safe=_KEPT)
     if name in ("", ".", ".."):
-        raise ProfileError(f"{origin}: a path with {segment!r} in it has no place in a bundle", hint="write it without")
+        raise ProfileError(f"{origin}: a path with {name!r} in it has no place in a bundle", hint="write it without")
     return name
 
 
-def _checked(path: str, origin: str) -> str:
+def _checked(segments: list[str], origin: str) -> str:
     try:
-        return check_path(path)
+        if long := next((name for name in segments if len(name) > _NAME_LIMIT), None):
+            raise ValueError(f"{long[:40]}… is longer than the {_NAME_LIMIT} characters of a file's name")
+        return check_path("/".join(segments))
     except ValueError as error:
-        raise ProfileError(f"{origin}: {error}", hint="name a file with a shorter, plainer path") from None
+        raise ProfileError(f"{origin}: {error}", hint="give it a `name:`, or a shorter, plainer URL or path") from None

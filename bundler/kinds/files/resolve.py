@@ -11,7 +11,7 @@ from packageurl import PackageURL
 from bundler.errors import IntegrityError, ProfileError
 from bundler.kinds.files.place import place_of, place_of_local
 from bundler.kinds.files.spec import File, Spec
-from bundler.model.items import Download, Item, Object
+from bundler.model.items import Download, Item, LocalFile, Object
 from bundler.model.target import Target
 
 if TYPE_CHECKING:
@@ -25,18 +25,34 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     says, FetchError when it does not answer.
     """
     del targets
-    by_place: dict[str, File] = {}
-    for file in spec.root:
-        place = place_of(file.url) if file.url else place_of_local(file.path or "")
-        if by_place.setdefault(place, file) != file:
-            raise ProfileError(f"files: {place} is asked for twice, in two ways", hint="keep one of the entries")
+    places = _places(spec)
     with ThreadPoolExecutor(upstream.config.jobs) as threads:
-        return tuple(threads.map(lambda entry: _item(entry[0], entry[1], upstream), by_place.items()))
+        return tuple(threads.map(lambda place: _item(place, places[place], upstream), places))
+
+
+def _places(spec: Spec) -> dict[str, File]:
+    """The entries by where they lie in the bundle."""
+    places: dict[str, File] = {}
+    for file in spec.root:
+        place = place_of(file.url, file.name) if file.url else place_of_local(file.path or "", file.name)
+        if places.setdefault(place, file) != file:
+            raise ProfileError(
+                f"files: {place} is asked for twice, in two ways", hint="keep one of the entries, or give one a `name:`"
+            )
+    for place in places:
+        parts = place.split("/")
+        folder = next((found for n in range(len(parts)) if (found := "/".join(parts[:n])) in places), None)
+        if folder:
+            raise ProfileError(
+                f"files: {folder} would be a file and, for {place}, a folder", hint="give the first one a `name:`"
+            )
+    return places
 
 
 def _item(place: str, file: File, upstream: Upstream) -> Item:
     obj = _object(place, file, upstream)
-    name = unquote(place.rsplit("/", 1)[-1])
+    quoted = place.rsplit("/", 1)[-1]
+    name = plain if (plain := unquote(quoted)).isprintable() else quoted
     attributes = {"url": file.url} if file.url else {"path": file.path}
     if file.sha512:
         attributes["sha512"] = file.sha512
@@ -46,22 +62,22 @@ def _item(place: str, file: File, upstream: Upstream) -> Item:
 
 
 def _object(place: str, file: File, upstream: Upstream) -> Object:
-    if file.url is None:
-        obj = upstream.local_object(place, file.path or "", mode=file.permissions)
-        _hold(file.path or "", "sha256", file.sha256, obj.sha256)
-        return obj
-    if file.sha512 is None:
-        size, sha256 = upstream.measure(file.url, sha256=file.sha256)
-        return Object(place, size, sha256, Download(file.url), file.permissions)
-    found = upstream.digests(file.url)
-    _hold(file.url, "sha512", file.sha512, found.sha512)
-    _hold(file.url, "sha256", file.sha256, found.sha256)
-    return Object(place, found.size, found.sha256, Download(file.url), file.permissions)
+    origin, source = (file.url, Download(file.url)) if file.url else (file.path or "", LocalFile(file.path or ""))
+    size, sha256 = file.size, file.sha256
+    if file.url is None or file.sha512 is not None or sha256 is None:
+        found = upstream.digests(origin)
+        _hold(origin, "sha512", file.sha512, found.sha512)
+        _hold(origin, "sha256", sha256, found.sha256)
+        _hold(origin, "size", size, found.size)
+        size, sha256 = found.size, found.sha256
+    elif size is None:
+        size, _ = upstream.measure(origin, sha256=sha256)
+    return Object(place, size, sha256, source, file.permissions)
 
 
-def _hold(origin: str, algorithm: str, promised: str | None, found: str) -> None:
+def _hold(origin: str, what: str, promised: str | int | None, found: str | int) -> None:
     if promised not in (None, found):
         raise IntegrityError(
-            f"{origin}: its {algorithm} is {found}, the profile says {promised}: upstream published it anew",
-            hint="find out why before you change the digest in the profile",
+            f"{origin}: its {what} is {found}, the profile says {promised}: it was published anew",
+            hint="find out why before you change the profile",
         )

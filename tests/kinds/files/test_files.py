@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,22 +19,8 @@ from bundler.kinds.files.spec import Spec
 from bundler.model.contents import check_path
 from bundler.model.items import Download, LocalFile
 from bundler.model.site import Served, SiteConfig
-from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
 from tests.fakes import upstream as fake
-from tests.transfer.conftest import CONFIG
-
-
-@pytest.fixture
-def server() -> Iterator[fake.Upstream]:
-    with fake.upstream() as running:
-        yield running
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Upstream]:
-    with Upstream(CONFIG, base=tmp_path, store=Store(tmp_path / "store")) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(
@@ -50,6 +35,14 @@ def outside(tmp_path: Path) -> Iterator[Upstream]:
         {"url": "https://x/y", "sha256": "abc"},
         {"url": "https://x/y", "mode": "4755"},
         {"url": "https://x/y", "mode": "rwx"},
+        {"url": "https://x/y", "mode": 755},
+        {"url": "https://x:99999/y"},
+        {"url": "https://[::1/y"},
+        {"url": "https://x"},
+        {"url": "https://x/y", "size": -1},
+        {"url": "https://x/y", "name": "../y"},
+        {"url": "https://x/y", "name": ""},
+        {"url": "https://x/y", "name": ".y"},
         {"url": "https://x/y", "sha1": "a"},
     ],
 )
@@ -90,6 +83,49 @@ def test_no_url_leads_out_of_the_bundle(segments: list[str], query: str) -> None
     assert place.startswith("files/example.org/")
 
 
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://x/get?id=7", "files/x/tool.bin"),
+        ("https://x/latest/", "files/x/latest/tool.bin"),
+        ("https://x", "files/x/tool.bin"),
+        (f"https://x/{'a' * 300}", "files/x/tool.bin"),
+    ],
+)
+def test_a_name_stands_in_place_of_the_last_part(url: str, place: str) -> None:
+    (file,) = Spec.model_validate([{"url": url, "name": "tool.bin"}]).root
+    assert file.url is not None
+    assert place_of(file.url, file.name) == place
+
+
+def test_a_name_too_long_for_a_file_system_is_refused() -> None:
+    with pytest.raises(ProfileError) as caught:
+        place_of(f"https://x/a?{'b' * 255}")
+    assert "name:" in caught.value.hint
+
+
+@given(st.text(max_size=40))
+def test_no_local_name_leads_out_of_the_bundle(name: str) -> None:
+    try:
+        place = place_of_local(name)
+    except (ProfileError, UnicodeEncodeError):
+        return
+    assert check_path(place) == place
+    assert place.startswith("files/local/")
+    assert place.count("/") == 2
+
+
+@given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
+def test_different_paths_have_different_places(one: str, other: str) -> None:
+    def place(text: str) -> str | None:
+        try:
+            return place_of(f"https://x/{quote(text.encode('utf-8', 'surrogatepass'), safe='')}")
+        except ProfileError:
+            return None
+
+    assert one == other or place(one) is None or place(one) != place(other)
+
+
 def test_two_urls_never_share_a_place() -> None:
     assert place_of("https://x/a?b=1") != place_of("https://x/a?b=2")
     assert place_of("https://x:1/a") != place_of("https://x/a")
@@ -120,7 +156,37 @@ def test_other_bytes_than_the_profile_says_are_told_with_both_digests(server: fa
         resolve(Spec.model_validate([{"url": url, "sha512": wrong}]), (), outside)
     assert right in caught.value.message
     assert wrong in caught.value.message
-    assert "published it anew" in caught.value.message
+    assert "published anew" in caught.value.message
+
+
+def test_what_the_profile_knows_is_not_asked_for(server: fake.Upstream, outside: Upstream) -> None:
+    entry = {"url": f"{server.url}/tool", "sha256": fake.sha256(b"tool"), "size": 4}
+    (item,) = resolve(Spec.model_validate([entry]), (), outside)
+    assert item.objects[0].size == 4
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("promise", [{"size": 5}, {"sha512": "0" * 128}, {"sha256": "0" * 64, "sha512": "0" * 128}])
+def test_a_promise_is_kept_by_urls_and_local_files(
+    tmp_path: Path, server: fake.Upstream, outside: Upstream, promise: dict[str, object]
+) -> None:
+    (tmp_path / "tool").write_bytes(b"tool")
+    for entry in ({"url": server.put("/tool", b"tool")}, {"path": "tool"}):
+        with pytest.raises(IntegrityError, match="the profile says"):
+            resolve(Spec.model_validate([{**entry, **promise}]), (), outside)
+
+
+def test_a_file_and_a_folder_of_one_name_are_refused(server: fake.Upstream, outside: Upstream) -> None:
+    urls = [server.put("/latest", b"1"), server.put("/latest/tool", b"2")]
+    with pytest.raises(ProfileError, match="would be a file and") as caught:
+        resolve(Spec.model_validate(urls), (), outside)
+    assert "name:" in caught.value.hint
+    assert len(resolve(Spec.model_validate([{"url": urls[0], "name": "index"}, urls[1]]), (), outside)) == 2
+
+
+def test_an_items_name_can_be_shown(server: fake.Upstream, outside: Upstream) -> None:
+    (item,) = resolve(Spec.model_validate([server.put("/a%1B%5B2J", b"tool")]), (), outside)
+    assert item.name == "a%1B%5B2J"
 
 
 def test_a_missing_file_is_named(server: fake.Upstream, outside: Upstream) -> None:

@@ -1,0 +1,108 @@
+"""Which log-in a registry is shown, and which it never is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import ConfigError
+from bundler.model.config import Config, HostCredentials
+from bundler.transfer.credentials import Login, configured, for_registry
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, where no log-in of the machine's user is found."""
+    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def log_in(file: Path, **logins: str) -> None:
+    """Write `file` as docker and podman do: `host="user:password"`, `_` in place of `.` and `__` of `/`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    auths = {
+        name.replace("__", "/").replace("_", "."): {"auth": base64.b64encode(pair.encode()).decode()}
+        for name, pair in logins.items()
+    }
+    file.write_text(json.dumps({"auths": auths}))
+
+
+def found(registry: str, place: str, repository: str = "org/app", config: Config | None = None) -> str | None:
+    login = for_registry(config or Config(), registry, place, repository)
+    return f"{login.username}:{login.password}" if login else None
+
+
+def test_dockers_and_podmans_files_are_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in(home / ".docker" / "config.json", quay_io="docker:1")
+    assert found("quay.io", "quay.io") == "docker:1"
+    log_in(home / "run" / "containers" / "auth.json", quay_io="podman:2")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "run"))
+    assert found("quay.io", "quay.io") == "podman:2"
+    log_in(home / "named.json", quay_io="named:3")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(home / "named.json"))
+    assert found("quay.io", "quay.io") == "named:3"
+    assert found("ghcr.io", "ghcr.io") is None
+
+
+def test_the_closest_entry_of_a_registry_is_taken(home: Path) -> None:
+    log_in(home / ".config" / "containers" / "auth.json", quay_io="all:1", quay_io__org="org:2")
+    assert found("quay.io", "quay.io", "org/app") == "org:2"
+    assert found("quay.io", "quay.io", "organisation/app") == "all:1"
+
+
+@pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io"])
+def test_docker_hub_goes_by_several_names(home: Path, key: str) -> None:
+    pair = base64.b64encode(b"me:1").decode()
+    (home / ".docker").mkdir()
+    (home / ".docker" / "config.json").write_text(json.dumps({"auths": {key: {"auth": pair}}}))
+    assert found("docker.io", "registry-1.docker.io", "library/nginx") == "me:1"
+
+
+def test_a_mirror_is_not_shown_what_is_for_the_registry_it_stands_for(home: Path) -> None:
+    log_in(home / ".docker" / "config.json", docker_io="me:1")
+    (home / "secret").write_text("hunter2\n")
+    config = Config(credentials={"docker.io": HostCredentials(username="me", password_file=str(home / "secret"))})
+    assert found("docker.io", "mirror.example", config=config) is None
+    assert found("docker.io", "registry-1.docker.io", config=config) == "me:hunter2"
+
+
+def test_bundlers_config_comes_first(home: Path) -> None:
+    log_in(home / ".docker" / "config.json", quay_io="docker:1")
+    (home / "secret").write_text("mine\nsecond line\n")
+    config = Config(credentials={"quay.io": HostCredentials(username="bundler", password_file=str(home / "secret"))})
+    assert found("quay.io", "quay.io", config=config) == "bundler:mine"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"auths": {"quay.io": {"auth": "*"}}}', '{"auths": []}', "\xff"])
+def test_a_file_that_cannot_be_read_is_passed_over(home: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    (home / ".docker").mkdir()
+    (home / ".docker" / "config.json").write_bytes(text.encode("latin-1"))
+    assert found("quay.io", "quay.io") is None
+    assert "cannot be read" in caplog.text
+
+
+def test_a_helper_is_asked_on_its_standard_input(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helper = home / "docker-credential-test"
+    helper.write_text('#!/bin/sh\nread host\nprintf \'{"Username": "%s", "Secret": "s"}\' "$host"\n')
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(home), prepend=":")
+    (home / ".docker").mkdir()
+    (home / ".docker" / "config.json").write_text(json.dumps({"credHelpers": {"quay.io": "test"}}))
+    assert found("quay.io", "quay.io") == "quay.io:s"
+
+
+def test_half_a_user_is_an_error() -> None:
+    config = Config(credentials={"quay.io": HostCredentials(username="me")})
+    with pytest.raises(ConfigError, match=r"credentials\.quay\.io"):
+        configured(config, "quay.io:443")
+
+
+def test_a_secret_does_not_show() -> None:
+    shown = repr(Login("me", "hunter2", "token"))
+    assert "hunter2" not in shown
+    assert "token" not in shown
