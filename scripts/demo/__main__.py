@@ -37,10 +37,10 @@ def main() -> int:
     try:
         outcomes = _demo(work, gap, say)
     except KeyboardInterrupt:
-        say("Interrupted; cleaned up.")
+        say("Interrupted; cleaning up.")
         return 130
     except (CommandError, RuntimeError) as problem:
-        say(f"It ends here; cleaned up. {problem}")
+        say(f"It ends here; cleaning up. {problem}")
         return 1
     finally:
         if arguments.keep:
