@@ -6,6 +6,7 @@ warnings and errors go to stderr.
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import logging
@@ -16,7 +17,8 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,7 +28,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from tqdm import tqdm
 
 from bundler import __version__
-from bundler.errors import BundlerError, ProfileError
+from bundler.errors import BundlerError, ConfigError, ProfileError, SpaceError
 from bundler.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -35,6 +37,17 @@ if TYPE_CHECKING:
     from bundler.model.items import Item
     from bundler.model.profile import Profile
 
+# What a path that someone named can be: not there, not theirs, not what it should be.
+_REFUSALS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EEXIST,
+}
 _PLAIN_INTERVAL = 5.0  # seconds between two progress lines where stderr is no terminal
 
 
@@ -138,7 +151,8 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
         logging.basicConfig(level=logging.WARNING, handlers=[_Handler()], force=True)
         logging.getLogger("bundler").setLevel(logging.WARNING if quiet else logging.INFO)
         try:
-            answer = function(Common(as_json, quiet, config_file), **arguments)
+            with _refusals():
+                answer = function(Common(as_json, quiet, config_file), **arguments)
         except BundlerError as error:
             if as_json:
                 click.echo(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}))
@@ -151,6 +165,25 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
                 click.echo(line)
 
     return run
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the file system refuses is no bug of bundler's, wherever it happens."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpaceError(
+                f"{where}{error.strerror}",
+                hint="make room, there or in the temporary folder (TMPDIR); then run it again",
+            ) from error
+        if not error.filename or error.errno not in _REFUSALS:
+            raise
+        raise ConfigError(
+            f"{where}{error.strerror}", hint="name another place, or see who may read and write this one"
+        ) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
