@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from bundler import errors
-from bundler.cli import human, table
+from bundler.cli.show import human, table
 from tests.bundle.bundles import write_bundle
 from tests.fakes import upstream as fake
 

@@ -1,0 +1,62 @@
+"""The command line: arguments in, printing out. Nothing else in the package prints.
+
+Every command answers with an `Answer`: lines for people, or the one JSON document of `--json`. Steps, progress,
+warnings and errors go to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+from click.shell_completion import get_completion_class
+
+from bundler import __version__
+from bundler.cli import bundles, connected, site
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def cli() -> None:
+    """Carry RPMs, container images, Python wheels and files across an air gap in one verified tarball.
+
+    On a connected machine: plan, lock, build. Anywhere: verify, inspect. On the closed side: install, status, services,
+    nodes, uninstall.
+    """
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of SHELL: eval "$(bundler completion bash)"."""
+    found = get_completion_class(shell)
+    assert found is not None, "click knows each of the choices"
+    click.echo(found(cli, {}, "bundler", "_BUNDLER_COMPLETE").source())
+
+
+# A command is a function of one of these modules; here it gets its place.
+for _command in (
+    *(connected.plan, connected.lock, connected.build, connected.profiles),
+    *(bundles.verify, bundles.inspect),
+    *(site.install, site.status, site.services, site.nodes, site.uninstall),
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: run it again to go on from here", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our answer has enough; Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,71 @@
+"""A bundle as a file, on either side: verify, inspect."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from bundler.cli.command import Answer, Common, command
+from bundler.cli.options import bundle_argument, jobs_option
+from bundler.cli.show import human, item_document, size_of, table, totals_of
+
+
+@click.command()
+@bundle_argument
+@jobs_option
+@command
+def verify(common: Common, bundle: Path, jobs: int | None) -> Answer:
+    """Check every byte of BUNDLE against its manifest."""
+    from bundler.bundle.reader import Bundle
+
+    progress = common.progress()
+    with Bundle(bundle, progress) as opened:
+        progress.start("verifying", opened.unchecked())
+        opened.verify(jobs=jobs or os.cpu_count() or 1)
+        progress.finish()
+        manifest, size = opened.manifest, opened.layout.size
+    document = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "id": manifest.id,
+        "size": size,
+        "objects": len(manifest.objects),
+        "intact": True,
+    }
+    return Answer(document, [f"{bundle}: intact, {len(manifest.objects)} objects, {human(size)}", f"id {manifest.id}"])
+
+
+@click.command()
+@bundle_argument
+@click.option("--items", "show", flag_value="items", help="A line for each item.")
+@click.option("--objects", "show", flag_value="objects", help="A line for each object: sha256, size, path.")
+@command
+def inspect(common: Common, bundle: Path, show: str | None) -> Answer:
+    """Say what BUNDLE holds; only its head is read."""
+    from bundler.bundle.manifest import FORMAT
+    from bundler.bundle.reader import Bundle
+
+    with Bundle(bundle) as opened:
+        manifest, size = opened.manifest, opened.layout.size
+    document = {
+        "format": FORMAT,
+        "name": manifest.name,
+        "version": manifest.version,
+        "id": manifest.id,
+        "size": size,
+        "objects": [{"path": obj.path, "size": obj.size, "sha256": obj.sha256} for obj in manifest.objects],
+        "items": [
+            {**item_document(item), "attributes": dict(item.attributes), "objects": [obj.path for obj in item.objects]}
+            for item in manifest.items
+        ],
+    }
+    if show == "items":
+        rows = [(item.kind, item.name, item.version, human(size_of([item]))) for item in manifest.items]
+        return Answer(document, table(("kind", "name", "version", "size"), rows))
+    if show == "objects":
+        return Answer(document, [f"{obj.sha256} {obj.size:>12} {obj.path}" for obj in manifest.objects])
+    totals = [(kind, str(t["items"]), human(t["size"])) for kind, t in totals_of(manifest.items).items()]
+    head = [f"{manifest.name} {manifest.version}", f"id {manifest.id}", f"size {human(size)}", ""]
+    return Answer(document, [*head, *table(("kind", "items", "size"), totals)])

@@ -1,0 +1,126 @@
+"""What every command has: the common options, an Answer, errors as messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+from bundler.cli.show import Bars, Lines
+from bundler.errors import BundlerError, ConfigError, SpaceError
+from bundler.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from bundler.model.config import Config
+
+# What a path that someone named can be: not there, not theirs, not what it should be.
+_REFUSALS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EEXIST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command has to say on stdout."""
+
+    document: Any
+    lines: Iterable[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The options that every command takes."""
+
+    as_json: bool
+    quiet: bool
+    config_file: Path | None
+
+    def config(self, jobs: int | None = None) -> Config:
+        """bundler's config, with `--jobs` on top."""
+        from bundler.inputs import read_config
+
+        config = read_config(self.config_file)
+        return config.model_copy(update={"jobs": jobs}) if jobs else config
+
+    def progress(self) -> Progress:
+        """How to show progress: bars on a terminal, lines elsewhere, nothing with --quiet."""
+        if self.quiet:
+            return Silent()
+        return Bars() if sys.stderr.isatty() else Lines()
+
+
+class _Handler(logging.Handler):
+    """Log records on stderr, in front of a progress bar rather than through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        head = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        tqdm.write(f"{head}{record.getMessage()}", file=sys.stderr)
+
+
+def command(function: Callable[..., Answer]) -> Callable[..., None]:
+    """Give a command the common options, print its Answer, and turn its errors into messages and exit codes."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document on stdout.")
+    @click.option("--quiet", "-q", is_flag=True, help="No steps and no progress on stderr; warnings and errors only.")
+    @click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        envvar="BUNDLER_CONFIG",
+        help="bundler's own config: mirrors, CA files, proxies, credentials, jobs, retries.",
+    )
+    @functools.wraps(function)
+    def run(*, as_json: bool, quiet: bool, config_file: Path | None, **arguments: Any) -> None:
+        logging.basicConfig(level=logging.WARNING, handlers=[_Handler()], force=True)
+        logging.getLogger("bundler").setLevel(logging.WARNING if quiet else logging.INFO)
+        try:
+            with _refusals():
+                answer = function(Common(as_json, quiet, config_file), **arguments)
+        except BundlerError as error:
+            if as_json:
+                click.echo(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}))
+            click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
+            sys.exit(error.exit_code)
+        if as_json:
+            click.echo(json.dumps(answer.document, indent=1))
+        else:
+            for line in answer.lines:
+                click.echo(line)
+
+    return run
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the file system refuses is no bug of bundler's, wherever it happens."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpaceError(
+                f"{where}{error.strerror}",
+                hint="make room, there or in the temporary folder (TMPDIR); then run it again",
+            ) from error
+        if not error.filename or error.errno not in _REFUSALS:
+            raise
+        raise ConfigError(
+            f"{where}{error.strerror}", hint="name another place, or see who may read and write this one"
+        ) from error

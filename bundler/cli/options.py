@@ -1,0 +1,34 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+
+class ProfileName(click.ParamType[str]):
+    """A profile by path or by shipped name; completes both."""
+
+    name = "profile"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from bundler.inputs import shipped_profiles
+
+        names = [CompletionItem(name) for name in shipped_profiles() if name.startswith(incomplete)]
+        return [*names, CompletionItem(incomplete, type="file")]
+
+
+profile_argument = click.argument("profile", type=ProfileName())
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change the profile: rpms.weak_deps=true."
+)
+jobs_option = click.option("--jobs", type=click.IntRange(1, 64), help="Transfers at once.")
+bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+root_option = click.option(
+    "--root", type=click.Path(path_type=Path), help="Folder of the whole site.  [default: /data]"
+)
+site_option = click.option(
+    "--site", "site_file", type=click.Path(path_type=Path), help="The site's description, site.yaml."
+)

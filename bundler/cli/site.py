@@ -1,0 +1,144 @@
+"""The closed side: install, and what is done with a site afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bundler.cli.command import Answer, Common, command
+from bundler.cli.options import bundle_argument, root_option, site_option
+from bundler.cli.show import human, table
+
+
+@click.command()
+@bundle_argument
+@click.option("--address", help="What the nodes reach this host by.")
+@root_option
+@site_option
+@click.option("--dry-run", is_flag=True, help="Say what would be installed, and whether there is room; change nothing.")
+@command
+def install(
+    common: Common, bundle: Path, address: str | None, root: Path | None, site_file: Path | None, dry_run: bool
+) -> Answer:
+    """Serve BUNDLE from this host: load it, verify it, then switch to it.
+
+    Needs --address or --site the first time. Running it again changes nothing; after a failure it goes on.
+    """
+    from bundler import install as pipeline
+    from bundler.inputs import read_site
+
+    config = read_site(site_file, address=address, root=root)
+    if dry_run:
+        outlook = pipeline.outlook(bundle, config)
+        document: dict[str, Any] = {
+            "name": outlook.name,
+            "version": outlook.version,
+            "id": outlook.id,
+            "url": outlook.url,
+        }
+        document |= {"needed": outlook.needed, "available": outlook.available, "installed": outlook.installed}
+        state = "is installed already" if outlook.installed else "would be installed"
+        room = f"it needs at most {human(outlook.needed)}; {human(outlook.available)} are free"
+        return Answer(document, [f"{outlook.name} {outlook.version} {state} at {outlook.url}", room])
+    done = pipeline.install(bundle, config, progress=common.progress())
+    document = {"name": done.name, "version": done.version, "id": done.id, "url": done.url}
+    document |= {"changed": done.changed, "objects_written": done.objects, "bytes_written": done.size}
+    if not done.changed:
+        return Answer(document, [f"{done.name} {done.version} was installed already: nothing changed", done.url])
+    lines = [
+        f"installed {done.name} {done.version}: {done.objects} objects, {human(done.size)} written",
+        f"on each node: curl -fsS {done.url}/nodes/setup.sh | sh",
+    ]
+    return Answer(document, lines)
+
+
+@click.command()
+@root_option
+@site_option
+@command
+def status(common: Common, root: Path | None, site_file: Path | None) -> Answer:
+    """Say which releases this site serves, and whether its services run."""
+    from bundler.inputs import read_site
+    from bundler.site.site import Site
+
+    config = read_site(site_file, address=None, root=root)
+    site = Site(config)
+    releases = [
+        {"name": r.name, "version": r.version, "id": r.id, "current": r.current, "url": f"{config.web_url}/{r.name}"}
+        for r in site.releases()
+    ]
+    services = [_service_document(service) for service in site.services.status()]
+    document = {"address": config.address, "root": config.root, "releases": releases, "services": services}
+    rows = [(str(r["name"]), str(r["version"]), "served" if r["current"] else "kept", str(r["url"])) for r in releases]
+    lines = [*table(("release", "version", "state", "address"), rows), "", *_service_table(services)]
+    return Answer(document, lines)
+
+
+@click.group()
+def services() -> None:
+    """Start, stop or look at nginx, the registry and devpi."""
+
+
+def _service_command(verb: str, help_text: str) -> None:
+    @services.command(verb, help=help_text)
+    @root_option
+    @site_option
+    @command
+    def run(common: Common, root: Path | None, site_file: Path | None) -> Answer:
+        from bundler.inputs import read_site
+        from bundler.site.site import Site
+
+        manager = Site(read_site(site_file, address=None, root=root)).services
+        if verb != "status":
+            getattr(manager, verb)()
+        found = [_service_document(service) for service in manager.status()]
+        return Answer({"services": found}, _service_table(found))
+
+
+_service_command("start", "Start the services that do not run.")
+_service_command("stop", "Stop the services that run.")
+_service_command("status", "Say which services run.")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--name", help="The release; needed where several are installed.")
+@root_option
+@site_option
+@command
+def nodes(common: Common, folder: Path, name: str | None, root: Path | None, site_file: Path | None) -> Answer:
+    """Emit the node files of an installed release into DIR."""
+    from bundler.inputs import read_site
+    from bundler.install import emit_into
+
+    written = emit_into(folder, read_site(site_file, address=None, root=root), name)
+    return Answer({"written": [str(path) for path in written]}, [str(path) for path in written])
+
+
+@click.command()
+@click.argument("name")
+@click.option("--purge", is_flag=True, help="Delete its data as well; without it the data is kept, but not served.")
+@root_option
+@site_option
+@command
+def uninstall(common: Common, name: str, purge: bool, root: Path | None, site_file: Path | None) -> Answer:
+    """Take the release NAME off this site; the last one to go stops the services."""
+    from bundler.inputs import read_site
+    from bundler.site.site import Site
+
+    Site(read_site(site_file, address=None, root=root)).remove(name, purge=purge)
+    return Answer(
+        {"name": name, "purged": purge}, [f"{name} is not served any more" + (", its data is deleted" if purge else "")]
+    )
+
+
+def _service_document(service: Any) -> dict[str, Any]:
+    return {"name": service.name, "running": service.running, "pid": service.pid, "address": service.address}
+
+
+def _service_table(found: Sequence[dict[str, Any]]) -> list[str]:
+    rows = [(s["name"], "running" if s["running"] else "stopped", str(s["pid"] or "-"), s["address"]) for s in found]
+    return table(("service", "state", "pid", "address"), rows)
