@@ -95,7 +95,7 @@ def plan(common: Common, profile: str, settings: Sequence[str], expand: bool) ->
 
     wanted, base = _read_profile(profile, settings)
     if expand:
-        expanded = wanted.expanded()
+        expanded = wanted.document()
         return Answer(expanded, [yaml.safe_dump(expanded, sort_keys=False).rstrip()])
     with (
         tempfile.TemporaryDirectory(prefix="bundler-plan-") as made,

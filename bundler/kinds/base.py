@@ -75,7 +75,11 @@ class Kind:
     def emit(self) -> Emit:
         return cast("Emit", self._member("emit", "emit"))
 
-    def _member(self, verb: str, member: str) -> object:
-        module = importlib.import_module(f"bundler.kinds.{self.name}.{verb}")
-        found: object = getattr(module, member)
-        return found
+    def _member(self, verb: str, name: str) -> object:
+        return member(f"bundler.kinds.{self.name}.{verb}", name)
+
+
+def member(module: str, name: str) -> object:
+    """What `module`, imported now, calls `name`."""
+    found: object = getattr(importlib.import_module(module), name)
+    return found

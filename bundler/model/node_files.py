@@ -39,8 +39,21 @@ class NodeCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeTree:
+    """A folder to work from: what lies in a tar archive of the release, without the one folder at the archive's top.
+
+    `path` is relative to the release's `nodes/` folder; `archive` is the object's path in the bundle. Node files may lie
+    in the same folder, where the archive has none of that name.
+    """
+
+    path: str
+    archive: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFiles:
-    """What one kind emits."""
+    """What one kind or recipe emits."""
 
     files: tuple[NodeFile, ...] = ()
     checks: tuple[NodeCheck, ...] = ()
+    trees: tuple[NodeTree, ...] = ()

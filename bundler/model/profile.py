@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, Field, create_model
@@ -24,29 +24,33 @@ class ProfileHead(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A valid profile. `sections` holds the spec of each kind it has a section for, by the kind's name."""
+    """A valid profile. `sections` holds the spec of each kind it has a section for, by the kind's name; `recipes` that
+    of each recipe.
+    """
 
     name: str
     version: str
     targets: tuple[Target, ...]
     sections: Mapping[str, BaseModel]
+    recipes: Mapping[str, BaseModel] = field(default_factory=dict)
 
-    def expanded(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """The profile with all defaults filled in, as plain JSON."""
+        sections = {**self.sections, **self.recipes}
         return {
             "name": self.name,
             "version": self.version,
             "targets": [target.model_dump(mode="json") for target in self.targets],
-            **{name: spec.model_dump(mode="json", by_alias=True) for name, spec in self.sections.items()},
+            **{name: spec.model_dump(mode="json", by_alias=True) for name, spec in sections.items()},
         }
 
     @property
     def sha256(self) -> str:
-        """The digest of the expanded profile."""
-        return hashlib.sha256(json.dumps(self.expanded(), sort_keys=True).encode()).hexdigest()
+        """The digest of the document. A recipe counts as it is written: what it stands for today is the lock's to say."""
+        return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()
 
 
 def profile_model(sections: Mapping[str, type[BaseModel]]) -> type[ProfileHead]:
-    """The model of a whole profile file whose optional sections are `sections`."""
+    """The model of a whole profile file whose optional sections, of kinds and recipes, are `sections`."""
     fields: dict[str, Any] = {name: (spec | None, None) for name, spec in sections.items()}
     return create_model("Profile", __base__=ProfileHead, **fields)
