@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
 
 from bundler.bundle.documents import describe
 from bundler.bundle.manifest import Manifest
@@ -14,11 +16,13 @@ from bundler.bundle.reader import Bundle
 from bundler.bundle.writer import Writer
 from bundler.errors import BundleError, IntegrityError, ProfileError
 from bundler.kinds import KINDS
+from bundler.kinds.base import Kind
 from bundler.model.config import Config
-from bundler.model.items import Item
+from bundler.model.items import Item, Json
 from bundler.model.lock import Lock
-from bundler.model.profile import Profile
+from bundler.model.profile import Profile, joined
 from bundler.progress import Progress
+from bundler.recipes import RECIPES
 from bundler.transfer import engine
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
@@ -52,13 +56,41 @@ class LockFile:
         fresh.replace(self.path)
 
 
+def expand(profile: Profile, upstream: Upstream) -> tuple[Profile, list[Item]]:
+    """`profile` in the words of the kinds alone, and an item for each recipe that it had."""
+    sections: dict[str, Json] = {
+        name: spec.model_dump(mode="json", by_alias=True, exclude_unset=True) for name, spec in profile.sections.items()
+    }
+    items = []
+    for recipe in RECIPES:
+        if (spec := profile.recipes.get(recipe.name)) is not None:
+            logger.info("expanding %s", recipe.name)
+            expansion = recipe.expand(spec, profile.targets, upstream)
+            sections = joined(sections, expansion.sections)
+            items.append(expansion.item)
+    specs = {kind.name: _validated(kind, sections[kind.name]) for kind in KINDS if kind.name in sections}
+    return replace(profile, sections=specs, recipes={}), items
+
+
+def _validated(kind: Kind, section: Json) -> BaseModel:
+    try:
+        return kind.spec.model_validate(section)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in (kind.name, *first["loc"]))
+        raise ProfileError(
+            f"{place}: {first['msg'].removeprefix('Value error, ')}, once the profile's recipes are expanded",
+            hint="`bundler plan --expand` shows what each recipe adds; change the section it is joined to",
+        ) from None
+
+
 def resolve(profile: Profile, upstream: Upstream) -> Lock:
     """What the profile's words mean at its upstreams today. Only metadata is fetched."""
-    items: list[Item] = []
+    plain, items = expand(profile, upstream)
     for kind in KINDS:
-        if (spec := profile.sections.get(kind.name)) is not None:
+        if (spec := plain.sections.get(kind.name)) is not None:
             logger.info("resolving %s", kind.name)
-            items += kind.resolve(spec, profile.targets, upstream)
+            items += kind.resolve(spec, plain.targets, upstream)
     lock = Lock(profile.name, profile.version, profile.sha256, tuple(items))
     logger.info("resolved %d items: %d bytes", len(items), sum(obj.size for obj in lock.objects))
     return lock

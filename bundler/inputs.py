@@ -17,6 +17,7 @@ from bundler.model import written
 from bundler.model.config import Config
 from bundler.model.profile import Profile, profile_model
 from bundler.model.site import SiteConfig
+from bundler.recipes import RECIPES
 
 _SIZE_LIMIT = 4 << 20
 SITE_FILE = "site.yaml"
@@ -46,22 +47,23 @@ def find_profile(name: str) -> Path:
 
 def read_profile(path: Path, changes: Mapping[str, str] | None = None) -> Profile:
     """The profile at `path` with `changes` (`--set`) applied. Raises ProfileError, naming every line that is wrong."""
-    model = profile_model({kind.name: kind.spec for kind in KINDS})
+    model = profile_model(_sections())
     document = written.parse(_read(path, ProfileError), model, str(path), ProfileError, changes=changes)
-    sections: dict[str, BaseModel] = {}
-    for kind in KINDS:
-        if (spec := getattr(document, kind.name)) is not None:
-            sections[kind.name] = spec
-    if not sections:
-        raise ProfileError(
-            f"{path}: it asks for nothing", hint=f"add a section: {', '.join(kind.name for kind in KINDS)}"
-        )
-    return Profile(document.name, document.version, document.targets, sections)
+    found = {name: spec for name in _sections() if (spec := getattr(document, name)) is not None}
+    if not found:
+        raise ProfileError(f"{path}: it asks for nothing", hint=f"add a section: {', '.join(_sections())}")
+    recipes = {recipe.name: found.pop(recipe.name) for recipe in RECIPES if recipe.name in found}
+    return Profile(document.name, document.version, document.targets, found, recipes)
 
 
 def profile_schema() -> dict[str, object]:
     """The JSON schema of a profile, for editors."""
-    return profile_model({kind.name: kind.spec for kind in KINDS}).model_json_schema(by_alias=True)
+    return profile_model(_sections()).model_json_schema(by_alias=True)
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    """The sections that a profile may have, and what each is."""
+    return {kind.name: kind.spec for kind in KINDS} | {recipe.name: recipe.spec for recipe in RECIPES}
 
 
 def read_config(path: Path | None) -> Config:

@@ -12,11 +12,12 @@ from bundler import inputs
 from bundler.bundle.reader import Bundle
 from bundler.errors import BundleError, SiteError
 from bundler.kinds import KINDS
-from bundler.model import contents
 from bundler.model.items import Item
-from bundler.model.node_files import NodeFile
+from bundler.model.node_files import NodeFiles
 from bundler.model.site import Served, SiteConfig
 from bundler.progress import Progress
+from bundler.recipes import RECIPES
+from bundler.site.node_folder import fill
 from bundler.site.node_setup import compose
 from bundler.site.site import Site
 
@@ -104,24 +105,25 @@ def emit_into(folder: Path, config: SiteConfig, name: str | None) -> list[Path]:
     if name is not None and name not in current:
         raise SiteError(f"no release {name!r} is installed; there is {names}", hint="see `bundler status`")
     release = current[name] if name is not None else next(iter(current.values()))
-    written = []
-    for file in emit(release.manifest.items, Served(config, release.name, release.version)):
-        path = folder / contents.check_path(file.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(file.content)
-        path.chmod(file.mode)
-        written.append(path)
-    return written
+    nodes = emit(release.manifest.items, Served(config, release.name, release.version))
+    return fill(folder, nodes, release.path)
 
 
-def emit(items: Sequence[Item], served: Served) -> tuple[NodeFile, ...]:
+def emit(items: Sequence[Item], served: Served) -> NodeFiles:
     """The node files of a release."""
-    return compose(served, [kind.emit(tuple(i for i in items if i.kind == kind.name), served) for kind in KINDS])
+    parts = [kind.emit(tuple(item for item in items if item.kind == kind.name), served) for kind in KINDS]
+    for recipe in RECIPES:
+        parts += [recipe.emit(item, tuple(items), served) for item in items if item.kind == recipe.name]
+    return compose(served, parts)
 
 
 def items_by_kind(bundle: Bundle) -> dict[str, tuple[Item, ...]]:
-    """The bundle's items by kind. Raises BundleError for a kind not known here, and for an object outside its kind."""
-    kinds = {kind.name: kind for kind in KINDS}
+    """The bundle's items by kind. Raises BundleError for a kind not known here, and for an object outside its kind.
+
+    A recipe's item has no objects: there is nothing of it to load.
+    """
+    kinds: dict[str, tuple[str, ...]] = {kind.name: kind.folders for kind in KINDS}
+    kinds |= {recipe.name: () for recipe in RECIPES}
     found: dict[str, list[Item]] = defaultdict(list)
     for item in bundle.manifest.items:
         if item.kind not in kinds:
@@ -130,7 +132,7 @@ def items_by_kind(bundle: Bundle) -> dict[str, tuple[Item, ...]]:
                 hint="install with the version of bundler that built it, or a newer one",
             )
         for obj in item.objects:
-            if obj.path.split("/", 1)[0] not in kinds[item.kind].folders:
+            if obj.path.split("/", 1)[0] not in kinds[item.kind]:
                 raise BundleError(
                     f"{bundle.path}: {obj.path} belongs to {item.kind} {item.name} but lies outside its folders",
                     hint="the bundle was not made by bundler; ask where it comes from",

@@ -13,6 +13,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # The longest entry that fits a module's name says which of bundler's own modules it may import at run time.
 LEAVES = ("bundler.errors", "bundler.progress")
+SECTIONS = ("bundler.kinds", "bundler.recipes")
+# What a recipe may ask of a kind: where it puts a file, and what it calls an image.
+PURE_OF_KINDS = ("bundler.kinds.files.place", "bundler.kinds.images.reference")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.errors": (),
     "bundler.progress": (),
@@ -22,9 +25,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.transfer": (*LEAVES, "bundler.model", "bundler.bundle", "bundler.transfer", "bundler"),
     "bundler.site": (*LEAVES, "bundler.model", "bundler.bundle.manifest", "bundler.site", "bundler.templates"),
     "bundler.kinds": (*LEAVES, "bundler.model", "bundler.kinds.base"),
-    "bundler.inputs": (*LEAVES, "bundler.model", "bundler.kinds"),
-    "bundler.build": (*LEAVES, "bundler.model", "bundler.kinds", "bundler.bundle", "bundler.transfer"),
-    "bundler.install": (*LEAVES, "bundler.model", "bundler.kinds", "bundler.bundle", "bundler.site", "bundler.inputs"),
+    "bundler.recipes": (*LEAVES, "bundler.model", "bundler.recipes.base", "bundler.kinds.base", *PURE_OF_KINDS),
+    "bundler.inputs": (*LEAVES, "bundler.model", *SECTIONS),
+    "bundler.build": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.transfer"),
+    "bundler.install": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.site", "bundler.inputs"),
     "bundler.cli": ("bundler",),
     "bundler.__main__": ("bundler.cli",),
 }
@@ -77,9 +81,9 @@ def allowed_for(name: str) -> tuple[str, ...]:
     if within(name, ("bundler.cli",)):
         return tuple({name_of(path) for path in MODULES})
     parts = name.split(".")
-    if parts[1:2] == ["kinds"] and len(parts) > 3:
+    if parts[1] in ("kinds", "recipes") and len(parts) > 3:
         own = ".".join(parts[:3])
-        return (*MAY_IMPORT["bundler.kinds"], own, "bundler.templates", *VERBS.get(parts[3], RESOLVE_SIDE))
+        return (*MAY_IMPORT[".".join(parts[:2])], own, "bundler.templates", *VERBS.get(parts[3], RESOLVE_SIDE))
     entries = [entry for entry in MAY_IMPORT if name == entry or name.startswith(f"{entry}.")]
     return MAY_IMPORT[max(entries, key=len)] if entries else ()
 
@@ -96,7 +100,7 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
 def test_pure_modules_do_not_touch_the_world(path: Path) -> None:
     name = name_of(path)
     verb = name.split(".")[3:4]
-    if not within(name, PURE) and not (name.startswith("bundler.kinds.") and verb in (["emit"], ["spec"])):
+    if not within(name, PURE) and not (within(name, SECTIONS) and verb in (["emit"], ["spec"])):
         return
     touched = {found.split(".")[0] for found in imports(path)} & WORLD
     assert not touched, f"{name} is pure and may not import {touched}"
@@ -127,10 +131,11 @@ PIPELINE = [
 
 @pytest.mark.parametrize("path", PIPELINE, ids=name_of)
 def test_the_pipeline_names_no_kind(path: Path) -> None:
-    """No string constant of the pipeline is a kind's name: adding a kind changes none of these modules."""
+    """No string constant of the pipeline is a kind's or recipe's name: adding one changes none of these modules."""
     from bundler.kinds import KINDS
+    from bundler.recipes import RECIPES
 
-    kinds = {kind.name for kind in KINDS}
+    kinds = {kind.name for kind in KINDS} | {recipe.name for recipe in RECIPES}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Constant):
             assert node.value not in kinds, f"{name_of(path)}:{node.lineno} names a kind"
@@ -143,5 +148,5 @@ def test_the_offline_side_needs_nothing_of_the_build_extra() -> None:
         name = name_of(path)
         verb = name.split(".")[3:4]
         offline = within(name, ("bundler.site", "bundler.model", "bundler.install", "bundler.bundle.reader"))
-        if offline or (name.startswith("bundler.kinds.") and verb in (["load"], ["emit"])):
+        if offline or (within(name, SECTIONS) and verb in (["load"], ["emit"])):
             assert not {found.split(".")[0] for found in imports(path)} & build_only, name

@@ -81,38 +81,46 @@ def lock(common: Common, profile: str, output: Path | None, settings: Sequence[s
 @click.command()
 @profile_argument
 @set_option
-@click.option("--expand", is_flag=True, help="Print the profile with its defaults filled in; needs no network.")
+@click.option(
+    "--expand",
+    is_flag=True,
+    help="Print the profile with its recipes expanded and its defaults filled in; only a recipe's source is fetched.",
+)
 @command
 def plan(common: Common, profile: str, settings: Sequence[str], expand: bool) -> Answer:
     """Say what a build of PROFILE would fetch, and the disk it needs on both sides. Writes nothing."""
     import yaml
 
-    from bundler.build import resolve
+    from bundler import build as pipeline
     from bundler.bundle.documents import describe
     from bundler.bundle.layout import layout
     from bundler.transfer.store import Store
     from bundler.transfer.upstream import Upstream
 
     wanted, base = _read_profile(profile, settings)
-    if expand:
-        expanded = wanted.document()
-        return Answer(expanded, [yaml.safe_dump(expanded, sort_keys=False).rstrip()])
     with (
         tempfile.TemporaryDirectory(prefix="bundler-plan-") as made,
         Upstream(common.config(), base=base, store=Store(Path(made))) as upstream,
     ):
-        resolved = resolve(wanted, upstream)
+        if expand:
+            document = pipeline.expand(wanted, upstream)[0].document()
+            return Answer(document, [yaml.safe_dump(document, sort_keys=False).rstrip()])
+        resolved = pipeline.resolve(wanted, upstream)
     totals = totals_of(resolved.items)
     size = layout(describe(resolved)[0]).size
     payload = sum(obj.size for obj in resolved.objects)
+    total = {"items": len(resolved.items), "objects": len(resolved.objects), "size": payload}
     document = {
         "name": wanted.name,
         "version": wanted.version,
         "items": [item_document(item) for item in resolved.items],
         "totals": totals,
+        "total": total,
         "disk": {"build": size, "install": payload},
     }
-    rows = [(kind, str(t["items"]), str(t["objects"]), human(t["size"])) for kind, t in totals.items()]
+    rows = [
+        (kind, str(t["items"]), str(t["objects"]), human(t["size"])) for kind, t in (*totals.items(), ("total", total))
+    ]
     return Answer(
         document,
         [

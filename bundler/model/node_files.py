@@ -42,8 +42,8 @@ class NodeCheck:
 class NodeTree:
     """A folder to work from: what lies in a tar archive of the release, without the one folder at the archive's top.
 
-    `path` is relative to the release's `nodes/` folder; `archive` is the object's path in the bundle. Node files may lie
-    in the same folder, where the archive has none of that name.
+    `path` is relative to the release's `nodes/` folder; `archive` is the object's path in the bundle. Node files may
+    lie in the same folder, in place of what the archive has there.
     """
 
     path: str

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from bundler.model.contents import Name, Version
+from bundler.model.items import Json
 from bundler.model.target import StrictModel, Target
 
 
@@ -46,7 +47,7 @@ class Profile:
 
     @property
     def sha256(self) -> str:
-        """The digest of the document. A recipe counts as it is written: what it stands for today is the lock's to say."""
+        """The digest of the document. A recipe counts as it is written; what it stands for is the lock's to say."""
         return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()
 
 
@@ -54,3 +55,23 @@ def profile_model(sections: Mapping[str, type[BaseModel]]) -> type[ProfileHead]:
     """The model of a whole profile file whose optional sections, of kinds and recipes, are `sections`."""
     fields: dict[str, Any] = {name: (spec | None, None) for name, spec in sections.items()}
     return create_model("Profile", __base__=ProfileHead, **fields)
+
+
+def joined(sections: Mapping[str, Json], more: Mapping[str, Json]) -> dict[str, Json]:
+    """`sections` and `more` as if one author had written both: lists go on without repeating, of two scalars the first
+    stays.
+    """
+    return {
+        **sections,
+        **{name: _join(sections[name], more[name]) if name in sections else more[name] for name in more},
+    }
+
+
+def _join(own: Json, more: Json) -> Json:
+    match own, more:
+        case dict(), dict():
+            return joined(own, more)
+        case list(), list():
+            return [*own, *(entry for entry in more if entry not in own)]
+        case _:
+            return own

@@ -12,8 +12,8 @@ only. Beside them it gives one item of its own, which holds no objects: its attr
 the closed side, besides the items of the release.
 
 What holds for every recipe: its section's unknown keys are named; `expand` is deterministic; its sections are what a
-person could have written, in plain JSON; `emit` reads nothing but its arguments and names no upstream host as a place to
-fetch from.
+person could have written, in plain JSON; `emit` reads nothing but its arguments and names no upstream host as a place
+to fetch from.
 """
 
 from __future__ import annotations

@@ -72,6 +72,14 @@ def regular(name: str | Path, *, at: int | None = None) -> os.stat_result | None
     return found if stat.S_ISREG(found.st_mode) else None
 
 
+def link_target(name: str | Path, *, at: int | None = None) -> str | None:
+    """What the symbolic link `name` leads to, or None when it is none."""
+    try:
+        return os.readlink(name, dir_fd=at)
+    except OSError:
+        return None
+
+
 def sync_folder(path: Path) -> None:
     """Bring the names in `path` to the disk."""
     at = os.open(path, _FOLDER)
@@ -82,14 +90,13 @@ def sync_folder(path: Path) -> None:
 
 
 def tidy(root: Path, keep: set[str]) -> None:
-    """Remove every file below `root` whose path is not in `keep`, and the folders that are empty then."""
+    """Remove every file and link below `root` whose path is not in `keep`, and the folders that are empty then."""
     for folder, folders, files in os.walk(root, topdown=False):
         here = Path(folder)
-        for name in files:
+        links = [name for name in folders if (here / name).is_symlink()]
+        for name in (*files, *links):
             if str((here / name).relative_to(root)) not in keep:
                 (here / name).unlink()
         for name in folders:
-            if (here / name).is_symlink():
-                (here / name).unlink()
-            elif not any((here / name).iterdir()):
+            if name not in links and not any((here / name).iterdir()):
                 (here / name).rmdir()

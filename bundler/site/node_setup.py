@@ -22,8 +22,8 @@ from bundler.model.site import Served
 from bundler.site.templates import render
 
 
-def compose(served: Served, parts: Sequence[NodeFiles]) -> tuple[NodeFile, ...]:
-    """Every file of the release's `nodes/` folder: the kinds' own, in the order of `parts`, and the scripts for them.
+def compose(served: Served, parts: Sequence[NodeFiles]) -> NodeFiles:
+    """All of the release's `nodes/` folder: what `parts` have, in their order, and the scripts that put it in place.
 
     Pure: the same arguments give the same files. Raises ValueError when two kinds want the same place, or a file has no
     place of the form that the scripts can handle; both are errors of a kind, not of a user.
@@ -33,14 +33,14 @@ def compose(served: Served, parts: Sequence[NodeFiles]) -> tuple[NodeFile, ...]:
     checks = (_answers(served), *(check for part in parts for check in part.checks))
     placed = tuple(file for file in files if file.destination is not None)
     setup, revert, check = _setup(served, placed), _revert(served), _check_script(served, checks)
-    return (
-        *files,
+    scripts = (
         NodeFile("setup.sh", setup, mode=0o755),
         NodeFile("revert.sh", revert, mode=0o755),
         NodeFile("check.sh", check, mode=0o755),
         NodeFile("node-setup.yml", _playbook(served, setup, revert, check)),
         NodeFile("README.txt", _render("README.txt.j2", served, files=files)),
     )
+    return NodeFiles((*files, *scripts), checks, tuple(tree for part in parts for tree in part.trees))
 
 
 def _answers(served: Served) -> NodeCheck:

@@ -27,7 +27,7 @@ from typing import TypeVar
 from bundler.bundle.manifest import Manifest
 from bundler.errors import BusyError, SiteError, SpaceError
 from bundler.model.items import Object
-from bundler.model.node_files import NodeFile
+from bundler.model.node_files import NodeFiles
 from bundler.model.site import SiteConfig
 from bundler.site.content import Content
 from bundler.site.folders import make_folder
@@ -118,7 +118,7 @@ class Site:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def commit(self, nodes: Sequence[NodeFile]) -> None:
+    def commit(self, nodes: NodeFiles) -> None:
         """Publish the opened release, with `nodes` as `compose` made them."""
         if self._manifest is None:
             raise RuntimeError("no release is open")

@@ -11,6 +11,7 @@ Publishing a release is two renames: its tree into .releases, then the link over
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import itertools
 import logging
@@ -25,9 +26,10 @@ from typing import BinaryIO
 from bundler.bundle.manifest import MANIFEST
 from bundler.errors import SiteError, SpaceError
 from bundler.model.items import Object
-from bundler.model.node_files import NodeFile
+from bundler.model.node_files import NodeFiles, NodeTree
+from bundler.site.archive import Member, members
 from bundler.site.content import Content
-from bundler.site.folders import make_folder, parent_of, regular, sync_folder, tidy
+from bundler.site.folders import link_target, make_folder, parent_of, regular, sync_folder, tidy
 from bundler.site.releases import RELEASES, STAGING, InstalledRelease, Release, installed, leads_to
 
 logger = logging.getLogger(__name__)
@@ -88,11 +90,13 @@ class WebRoot:
             load.write(name, at, _served(obj.mode), lambda to: _pour(content.stream(obj), to))
         self._count(obj.size)
 
-    def commit(self, manifest: bytes, nodes: Iterable[NodeFile]) -> None:
+    def commit(self, manifest: bytes, nodes: NodeFiles) -> None:
         """Publish the open release: its tree with `manifest` and `nodes`, and then, in one step, the link to it."""
         load = self._opened()
-        for file in nodes:
+        for file in nodes.files:
             self._put(load, f"{NODES}/{file.path}", file.content.encode(), file.mode)
+        for tree in nodes.trees:
+            self._unpack(load, tree)
         self._put(load, MANIFEST, manifest, 0o644)
         with _told(self.directory):
             load.tidy()
@@ -133,6 +137,21 @@ class WebRoot:
                 return
             load.write(name, at, _served(mode), lambda to: _pour([data], to))
         self._count(len(data))
+
+    def _unpack(self, load: _Load, tree: NodeTree) -> None:
+        for member, content in members(load.tree / tree.archive):
+            path = f"{NODES}/{tree.path}/{member.path}"
+            if not load.add(path):
+                continue
+            with _told(load.tree / path), parent_of(load.tree, path, make=True) as (at, name):
+                if load.has_member(member, name, at):
+                    continue
+                if member.target is not None:
+                    load.symlink(name, at, member.target)
+                else:
+                    assert content is not None, "a member without a target is a file"
+                    load.write(name, at, member.mode, functools.partial(shutil.copyfileobj, content))
+            self._count(member.size)
 
     def _opened(self) -> _Load:
         if self._load is None:
@@ -179,6 +198,17 @@ class _Load:
             return False
         return self.published or _sha256(name, at) == obj.sha256
 
+    def has_member(self, member: Member, name: str, at: int) -> bool:
+        """Whether a complete tree has `member` already; what a staged one has of it is made again."""
+        if member.target is not None:
+            return link_target(name, at=at) == member.target
+        found = regular(name, at=at)
+        return (
+            self.published
+            and found is not None
+            and (found.st_size, found.st_mode & 0o777) == (member.size, member.mode)
+        )
+
     def link(self, obj: Object, name: str, at: int) -> bool:
         """Take `obj` from an earlier release's tree, if one has it."""
         source = self._earlier.get(obj.sha256)
@@ -208,6 +238,12 @@ class _Load:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+    def symlink(self, name: str, at: int, target: str) -> None:
+        """Make `name` in the folder `at` a symbolic link to `target`."""
+        part = self._part()
+        part.symlink_to(target)
+        os.rename(part, name, dst_dir_fd=at)
 
     def tidy(self) -> None:
         """Remove what does not belong: in a staged tree anything unknown, in a complete one earlier node files."""

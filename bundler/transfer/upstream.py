@@ -18,6 +18,7 @@ from bundler.errors import FetchError, IntegrityError, ProfileError
 from bundler.model.config import Config
 from bundler.model.items import Download, LocalFile, Made, Object, RegistryBlob, Source
 from bundler.transfer.http import Answer, Http
+from bundler.transfer.pack import pack
 from bundler.transfer.pull import Pull, Sink
 from bundler.transfer.registry import Registry
 from bundler.transfer.retry import retry
@@ -139,6 +140,16 @@ class Upstream:
         """A file of this machine as the object `path`. Raises ProfileError when it cannot be read."""
         found = self.digests(file)
         return Object(path, found.size, found.sha256, LocalFile(file), mode)
+
+    def is_folder(self, file: str) -> bool:
+        """Whether a local path of the profile is a folder."""
+        return (self._base / file).is_dir()
+
+    def packed(self, path: str, folder: str, *, mode: int = 0o644) -> Object:
+        """A folder of this machine as one tar, the object `path`. Raises ProfileError for what none should hold."""
+        archive = self.scratch / f"{hashlib.sha256(folder.encode()).hexdigest()}.tar"
+        pack(self._base / folder, archive)
+        return self.keep(path, archive, mode=mode)
 
     def keep(self, path: str, content: bytes | Path, *, mode: int = 0o644) -> Object:
         """Bytes made while resolving, as the object `path`."""

@@ -85,8 +85,8 @@ def test_a_second_load_adds_nothing(kind: Kind, world: World, site: SiteConfig) 
 def test_emit_is_deterministic_and_fetches_from_no_upstream(kind: Kind, locks: dict[str, Lock]) -> None:
     lock = locks[kind.name]
     served = Served(SiteConfig(address="10.20.30.40"), lock.name, lock.version)
-    files = emit(lock.items, served)
-    assert files == emit(Lock.from_bytes(lock.to_bytes()).items, served)
+    files = emit(lock.items, served).files
+    assert files == emit(Lock.from_bytes(lock.to_bytes()).items, served).files
     hosts = set()
     for obj in lock.objects:
         if isinstance(obj.source, Download):

@@ -76,7 +76,7 @@ def machine(tmp_path: Path) -> Path:
 
 
 def scripts(folder: Path, parts: tuple[NodeFiles, ...] = PARTS, served: Served = SERVED) -> Path:
-    for file in compose(served, parts):
+    for file in compose(served, parts).files:
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.content)
@@ -240,7 +240,7 @@ def test_scripts_are_clean(tmp_path: Path, parts: tuple[NodeFiles, ...]) -> None
 
 def test_golden(project: Path) -> None:
     golden = project / "tests/golden/node_setup"
-    for file in compose(SERVED, PARTS)[-5:]:
+    for file in compose(SERVED, PARTS).files[-5:]:
         path = golden / file.path
         if os.environ.get("UPDATE_GOLDEN"):
             path.parent.mkdir(parents=True, exist_ok=True)

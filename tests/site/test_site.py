@@ -16,14 +16,14 @@ import pytest
 from bundler.bundle.manifest import Manifest
 from bundler.errors import BusyError, IntegrityError, SiteError, SpaceError
 from bundler.model.items import Item
-from bundler.model.node_files import NodeFile
+from bundler.model.node_files import NodeFile, NodeFiles
 from bundler.model.site import SiteConfig
 from bundler.site.site import Site, Written
 from tests.site.content import MemoryContent, make_manifest, make_object
 from tests.site.images import image_item, tar_of
 from tests.site.test_services import make_config, require
 
-NODES = [NodeFile("pip.conf", "[global]\n")]
+NODES = NodeFiles((NodeFile("pip.conf", "[global]\n"),))
 
 
 def get(url: str) -> bytes:

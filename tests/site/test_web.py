@@ -11,9 +11,10 @@ import pytest
 
 from bundler.bundle.manifest import Manifest
 from bundler.errors import IntegrityError, SiteError
-from bundler.model.node_files import NodeFile
+from bundler.model.node_files import NodeFile, NodeFiles, NodeTree
 from bundler.site.releases import Release
 from bundler.site.web import WebRoot
+from tests.site.archives import archive, entry, link
 from tests.site.content import MemoryContent, make_manifest, make_object
 
 FIRST = {"rpms/a.rpm": b"a" * 200_000, "rpms/b.rpm": b"b" * 10, "files/empty": b""}
@@ -36,7 +37,7 @@ def load(root: Path, manifest: Manifest, content: MemoryContent) -> WebRoot:
 def install(root: Path, version: str, files: Mapping[str, bytes], node: str = "x\n") -> WebRoot:
     manifest = make_manifest(version, files)
     web = load(root, manifest, MemoryContent(files))
-    web.commit(manifest.data, [NodeFile("a/b.conf", node)])
+    web.commit(manifest.data, NodeFiles((NodeFile("a/b.conf", node),)))
     return web
 
 
@@ -88,7 +89,7 @@ def test_new_node_files_replace_the_old_ones_only(root: Path) -> None:
     manifest = make_manifest("1.0", FIRST)
     web = WebRoot(root)
     web.open(Release(manifest.name, manifest.version, manifest.id))
-    web.commit(manifest.data, [NodeFile("other.conf", "y\n", mode=0o755)])
+    web.commit(manifest.data, NodeFiles((NodeFile("other.conf", "y\n", mode=0o755),)))
     assert set(tree(root / "demo")) == {*FIRST, "manifest.json", "nodes/other.conf"}
     assert web.objects_written == 1
 
@@ -101,7 +102,7 @@ def test_an_upgrade_links_what_it_has_and_switches_at_the_end(root: Path) -> Non
     assert content.streamed == ["rpms/c.rpm"]
     assert set(tree(root / "demo")) == {*FIRST, "manifest.json", "nodes/a/b.conf"}
     old = (root / "demo").resolve()
-    web.commit(manifest.data, [])
+    web.commit(manifest.data, NodeFiles())
     assert set(tree(root / "demo")) == {*SECOND, "manifest.json"}
     assert (root / "demo/rpms/a.rpm").samefile(old / "rpms/a.rpm")
     assert {r.version: r.current for r in web.releases()} == {"1.0": False, "2.0": True}
@@ -135,7 +136,7 @@ def test_an_interrupted_load_goes_on(root: Path) -> None:
     assert not (root / "demo").exists()
 
     content = MemoryContent(FIRST)
-    load(root, manifest, content).commit(manifest.data, [])
+    load(root, manifest, content).commit(manifest.data, NodeFiles())
     assert sorted(content.streamed) == ["files/empty", "rpms/b.rpm"]
     assert set(tree(root / "demo")) == {*FIRST, "manifest.json"}
     assert (root / "demo/rpms/b.rpm").read_bytes() == FIRST["rpms/b.rpm"]
@@ -181,7 +182,7 @@ def test_an_executable_stays_one_and_private_becomes_readable(root: Path) -> Non
     files = {"files/tool": b"#!"}
     for mode, served in ((0o755, 0o755), (0o600, 0o644)):
         manifest = make_manifest(f"{mode:o}", files, mode=mode)
-        load(root, manifest, MemoryContent(files)).commit(manifest.data, [])
+        load(root, manifest, MemoryContent(files)).commit(manifest.data, NodeFiles())
         assert stat.S_IMODE((root / "demo/files/tool").stat().st_mode) == served
 
 
@@ -189,3 +190,27 @@ def test_an_executable_stays_one_and_private_becomes_readable(root: Path) -> Non
 def test_release_names_are_plain(name: str) -> None:
     with pytest.raises(ValueError, match="no release"):
         Release(name, "1", "0" * 64)
+
+
+def test_a_tree_comes_out_of_its_archive_once(root: Path, tmp_path: Path) -> None:
+    entries = [
+        (entry("top/a.yml"), b"theirs"),
+        (entry("top/run", mode=0o755), b"run"),
+        (link("top/up/r", "../run"), b""),
+    ]
+    files = {"files/tree.tar.gz": archive(tmp_path / "t", entries).read_bytes()}
+    nodes = NodeFiles((NodeFile("k/a.yml", "ours"),), trees=(NodeTree("k", "files/tree.tar.gz"),))
+    manifest = make_manifest("1.0", files)
+    for written in (True, False):
+        web = load(root, manifest, MemoryContent(files))
+        web.commit(manifest.data, nodes)
+        assert bool(web.objects_written) is written
+        assert tree(root / "demo/nodes") == {
+            "k/a.yml": (0o644, b"ours"),
+            "k/run": (0o755, b"run"),
+            "k/up/r": (0o755, b"run"),
+        }
+        assert (root / "demo/nodes/k/up/r").is_symlink()
+    web = load(root, manifest, MemoryContent(files))
+    web.commit(manifest.data, NodeFiles())
+    assert tree(root / "demo/nodes") == {}

@@ -25,16 +25,16 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     says, FetchError when it does not answer.
     """
     del targets
-    places = _places(spec)
+    places = _places(spec, upstream)
     with ThreadPoolExecutor(upstream.config.jobs) as threads:
         return tuple(threads.map(lambda place: _item(place, places[place], upstream), places))
 
 
-def _places(spec: Spec) -> dict[str, File]:
+def _places(spec: Spec, upstream: Upstream) -> dict[str, File]:
     """The entries by where they lie in the bundle."""
     places: dict[str, File] = {}
     for file in spec.root:
-        place = place_of(file.url, file.name) if file.url else place_of_local(file.path or "", file.name)
+        place = place_of(file.url, file.name) if file.url else _local_place(file, upstream)
         if places.setdefault(place, file) != file:
             raise ProfileError(
                 f"files: {place} is asked for twice, in two ways", hint="keep one of the entries, or give one a `name:`"
@@ -47,6 +47,14 @@ def _places(spec: Spec) -> dict[str, File]:
                 f"files: {folder} would be a file and, for {place}, a folder", hint="give the first one a `name:`"
             )
     return places
+
+
+def _local_place(file: File, upstream: Upstream) -> str:
+    path = (file.path or "").rstrip("/")
+    name = file.name
+    if name is None and upstream.is_folder(path):
+        name = f"{path.rpartition('/')[2]}.tar"
+    return place_of_local(path, name)
 
 
 def _item(place: str, file: File, upstream: Upstream) -> Item:
@@ -64,6 +72,10 @@ def _item(place: str, file: File, upstream: Upstream) -> Item:
 def _object(place: str, file: File, upstream: Upstream) -> Object:
     origin, source = (file.url, Download(file.url)) if file.url else (file.path or "", LocalFile(file.path or ""))
     size, sha256 = file.size, file.sha256
+    if file.path is not None and upstream.is_folder(file.path):
+        packed = upstream.packed(place, file.path, mode=file.permissions)
+        _hold(origin, "sha256", sha256, packed.sha256)
+        return packed
     if file.url is None or file.sha512 is not None or sha256 is None:
         found = upstream.digests(origin)
         _hold(origin, "sha512", file.sha512, found.sha512)

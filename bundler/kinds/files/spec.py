@@ -38,7 +38,8 @@ class File(StrictModel):
 
     url: Annotated[str, AfterValidator(_url)] | None = None
     path: str | None = Field(
-        default=None, description="a local file, from the profile's folder on; served under local/"
+        default=None,
+        description="a local file, from the profile's folder on, or a folder, carried as a tar; served under local/",
     )
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+@=,~-]*$", max_length=200)] | None = (
         Field(default=None, description="the file's name in the bundle, in place of the last part of its URL or path")

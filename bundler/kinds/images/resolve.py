@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from packageurl import PackageURL
 
-from bundler.errors import ResolveError
+from bundler.errors import FetchError, ResolveError
 from bundler.kinds.images.attributes import ImageAttributes
 from bundler.kinds.images.layout import describe, layout_objects
 from bundler.kinds.images.platform import Platform
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from bundler.transfer.upstream import Upstream
 
 log = logging.getLogger(__name__)
+
+# How registries answer for a repository that is not there, or not for us: some tell the difference only after a log-in.
+_HIDDEN = (401, 403)
 
 
 def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tuple[Item, ...]:
@@ -63,13 +66,36 @@ def _resolve_all(wanted: Mapping[Reference, Wanted], upstream: Upstream) -> list
     with ThreadPoolExecutor(max_workers=upstream.config.jobs, thread_name_prefix="images") as pool:
         running = [pool.submit(walk.run, wanted[walk.reference]) for walk in walks]
         try:
-            for walk, done in zip(walks, running, strict=True):
-                done.result()
-                log.info("%s: %d manifests, %d blobs", walk.reference, len(walk.manifests), len(walk.blobs))
+            refusals = [refusal for walk, done in zip(walks, running, strict=True) if (refusal := _refusal(walk, done))]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    _raise_all(refusals)
     return walks
+
+
+def _refusal(walk: Walk, done: Future[None]) -> ResolveError | FetchError | None:
+    """Why upstream does not let us have an image, or None when it does. Any other error is raised."""
+    try:
+        done.result()
+    except ResolveError as error:
+        return error
+    except FetchError as error:
+        if error.status not in _HIDDEN:
+            raise
+        return error
+    log.info("%s: %d manifests, %d blobs", walk.reference, len(walk.manifests), len(walk.blobs))
+    return None
+
+
+def _raise_all(refusals: Sequence[ResolveError | FetchError]) -> None:
+    """Raise what was refused, all at once: whoever mends the profile wants the whole list."""
+    if len(refusals) == 1:
+        raise refusals[0]
+    if refusals:
+        lines = [f"images: {len(refusals)} are not to be had:", *(f"  {error.message}" for error in refusals)]
+        hints = dict.fromkeys(error.hint for error in refusals)
+        raise ResolveError("\n".join(lines), hint="; or ".join(hints))
 
 
 def _refuse_collisions(images: list[Walk]) -> None:

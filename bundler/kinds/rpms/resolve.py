@@ -29,6 +29,7 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     Raises ResolveError for packages that are not to be had, FetchError for a repository that cannot be reached,
     ProfileError for a key that is none or a target that is left without a repository.
     """
+    _refuse_impossible(spec, targets)
     keyring = Keyring(upstream)
     items: list[Item] = []
     for target in targets:
@@ -38,6 +39,30 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
         for origin in origins:
             items += carry(origin, request, keyring, upstream)
     return (*items, *keyring.items)
+
+
+def _refuse_impossible(spec: Spec, targets: Sequence[Target]) -> None:
+    """Raise ProfileError for a section that asks for nothing, or for something that is nowhere to be had.
+
+    The spec alone cannot say so: a recipe may add the packages to its repositories.
+    """
+    wanted = bool(spec.packages or spec.modules)
+    if wanted and not spec.repos:
+        raise ProfileError(
+            "rpms: `packages` are wanted but `repos` names no repository to take them from",
+            hint="add the repositories of the targets' distributions under `rpms: repos:`",
+        )
+    if (wanted or spec.repos) and not targets:
+        raise ProfileError(
+            "rpms: the profile has no `targets`, so it is not known for which distribution",
+            hint='say what the nodes are: `targets: [{distro: rocky, release: "9"}]`',
+        )
+    for repo in spec.repos:
+        if repo.mode == "packages" and not wanted:
+            raise ProfileError(
+                f"rpms: repository {repo.id} has `mode: packages`, but `packages` lists none",
+                hint="name the packages, or take the whole repository with `mode: mirror`",
+            )
 
 
 def _repos(spec: Spec, target: Target) -> tuple[Repository, ...]:

@@ -101,16 +101,6 @@ class Spec(StrictModel):
         default="none", description="an rpm-md repository that stands for what nodes have; it is not carried"
     )
 
-    @model_validator(mode="after")
-    def _is_possible(self) -> Spec:
-        wanted = bool(self.packages or self.modules)
-        if wanted and not self.repos:
-            raise ValueError("`packages` are wanted but `repos` names no repository to take them from")
-        for repo in self.repos:
-            if repo.mode == "packages" and not wanted:
-                raise ValueError(f"repository {repo.id} has `mode: packages`, but `packages` lists none")
-        return self
-
     def repos_for(self, target: Target) -> tuple[Repository, ...]:
         return tuple(repo for repo in self.repos if repo.concerns(target))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -215,3 +217,22 @@ def test_nodes_get_a_list_with_checksums(server: fake.Upstream, outside: Upstrea
     line = f"{fake.sha256(b'tool')}  http://10.0.0.1/demo/files/{host}/a%2520b\n"
     assert emitted.files[0].content == line
     assert emit((), Served(SiteConfig(address="10.0.0.1"), "demo", "1")).files == ()
+
+
+def test_a_local_folder_is_carried_as_a_tar(tmp_path: Path, outside: Upstream) -> None:
+    (tmp_path / "playbooks/roles").mkdir(parents=True)
+    (tmp_path / "playbooks/roles/main.yml").write_text("a: 1\n")
+    for entry, place in (
+        ({"path": "playbooks/"}, "files/local/playbooks.tar"),
+        ({"path": "playbooks", "name": "p-1.tar"}, "files/local/p-1.tar"),
+    ):
+        (item,) = resolve(Spec.model_validate([entry]), (), outside)
+        (obj,) = item.objects
+        assert obj.path == place
+        with (
+            outside.open(obj, offset=0) as answer,
+            tarfile.open(fileobj=io.BytesIO(b"".join(answer.chunks))) as archive,
+        ):
+            assert "playbooks/roles/main.yml" in archive.getnames()
+    with pytest.raises(IntegrityError, match="the profile says"):
+        resolve(Spec.model_validate([{"path": "playbooks", "sha256": "0" * 64}]), (), outside)

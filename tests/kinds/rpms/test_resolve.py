@@ -13,9 +13,12 @@ from pathlib import Path
 
 import createrepo_c
 import pytest
+import yaml
 
 from bundler.errors import FetchError, IntegrityError, ProfileError, ResolveError
 from bundler.kinds.rpms.emit import emit
+from bundler.kinds.rpms.resolve import resolve
+from bundler.kinds.rpms.spec import Spec
 from bundler.model.items import Download, Item, Made, objects_of
 from bundler.model.site import Ports, Served, SiteConfig
 from bundler.model.target import Target
@@ -346,3 +349,21 @@ def test_a_key_that_is_none(shared: Path, serve: Serve, bench: Bench) -> None:
     section = f"repos: [{{id: a, url: '{url}/node-base', mode: mirror, gpgkey: ['{url}/keys/RPM-GPG-KEY-Rocky-8']}}]"
     with pytest.raises(ProfileError, match="is no OpenPGP key"):
         bench.resolve(section)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ('repos: [{id: a, url: "http://127.0.0.1:9/", gpgcheck: false}]', "`packages` lists none"),
+        ("packages: [socat]", "names no repository"),
+    ],
+)
+def test_a_section_that_nothing_can_come_of(bench: Bench, section: str, words: str) -> None:
+    with pytest.raises(ProfileError, match=words):
+        bench.resolve(section)
+
+
+def test_a_section_for_no_target(bench: Bench) -> None:
+    section = 'repos: [{id: a, url: "http://127.0.0.1:9/", mode: mirror, gpgcheck: false}]'
+    with pytest.raises(ProfileError, match="no `targets`"):
+        resolve(Spec.model_validate(yaml.safe_load(section)), (), bench.upstream)

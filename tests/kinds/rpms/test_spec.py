@@ -53,8 +53,6 @@ def test_signatures_are_checked_where_there_is_a_key(repo: dict[str, object], ch
         ({"repos": [{**REPO, "url": "https://example.org/\nenabled=1"}], "packages": ["a"]}, "should match pattern"),
         ({"repos": [{**REPO, "id": "a/../b"}], "packages": ["a"]}, "should match pattern"),
         ({"repos": [{**REPO, "newest_only": True}], "packages": ["a"]}, "goes with `mode: mirror`"),
-        ({"repos": [REPO]}, "`packages` lists none"),
-        ({"packages": ["a"]}, "names no repository"),
         ({"repos": [REPO], "packages": ["a\nb"]}, "should match pattern"),
         ({"repos": [REPO], "packages": [{"for": ["9"]}]}, "either `name` or `names`"),
         ({"repos": [REPO], "packages": [{"name": "a", "arch": "9"}]}, "Extra inputs"),
