@@ -42,7 +42,7 @@ class Profile:
             "name": self.name,
             "version": self.version,
             "targets": [target.model_dump(mode="json") for target in self.targets],
-            **{name: spec.model_dump(mode="json", by_alias=True) for name, spec in sections.items()},
+            **{name: spec.model_dump(mode="json", by_alias=True, exclude_none=True) for name, spec in sections.items()},
         }
 
     @property

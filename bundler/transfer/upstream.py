@@ -80,7 +80,7 @@ class Upstream:
         more than `limit` bytes.
         """
         if not _is_url(location):
-            path = self._local(location)
+            path = self.local(location)
             if path.stat().st_size > limit:
                 raise ProfileError(f"{path} is larger than {limit} bytes", hint="name another file")
             return path.read_bytes()
@@ -132,7 +132,7 @@ class Upstream:
         if _is_url(location):
             self._pull(location, sink, size=None, verified=False)
         else:
-            for chunk in file_chunks(self._local(location)):
+            for chunk in file_chunks(self.local(location)):
                 sink.write(chunk)
         return sink.digests()
 
@@ -141,9 +141,10 @@ class Upstream:
         found = self.digests(file)
         return Object(path, found.size, found.sha256, LocalFile(file), mode)
 
-    def is_folder(self, file: str) -> bool:
-        """Whether a local path of the profile is a folder."""
-        return (self._base / file).is_dir()
+    def folder(self, path: str) -> Path | None:
+        """A local path of the profile where a folder is there, else None."""
+        found = self._base / path
+        return found if found.is_dir() else None
 
     def packed(self, path: str, folder: str, *, mode: int = 0o644) -> Object:
         """A folder of this machine as one tar, the object `path`. Raises ProfileError for what none should hold."""
@@ -171,7 +172,7 @@ class Upstream:
                 with self.registry(name).open(repository, what, digest, offset=offset) as answer:
                     yield answer
             case LocalFile(file):
-                yield _local_answer(self._local(file), offset)
+                yield _local_answer(self.local(file), offset)
             case Made():
                 yield _local_answer(self._store.path(obj.sha256), offset)
 
@@ -198,7 +199,8 @@ class Upstream:
         )
         retry(self.config.retries, url, pull.attempt, progress=lambda: pull.furthest)
 
-    def _local(self, file: str) -> Path:
+    def local(self, file: str) -> Path:
+        """A local path of the profile. Raises ProfileError when no file that can be read is there."""
         path = self._base / file
         try:
             readable = path.is_file() and os.access(path, os.R_OK)

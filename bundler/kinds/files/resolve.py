@@ -52,7 +52,7 @@ def _places(spec: Spec, upstream: Upstream) -> dict[str, File]:
 def _local_place(file: File, upstream: Upstream) -> str:
     path = (file.path or "").rstrip("/")
     name = file.name
-    if name is None and upstream.is_folder(path):
+    if name is None and upstream.folder(path):
         name = f"{path.rpartition('/')[2]}.tar"
     return place_of_local(path, name)
 
@@ -72,7 +72,7 @@ def _item(place: str, file: File, upstream: Upstream) -> Item:
 def _object(place: str, file: File, upstream: Upstream) -> Object:
     origin, source = (file.url, Download(file.url)) if file.url else (file.path or "", LocalFile(file.path or ""))
     size, sha256 = file.size, file.sha256
-    if file.path is not None and upstream.is_folder(file.path):
+    if file.path is not None and upstream.folder(file.path):
         packed = upstream.packed(place, file.path, mode=file.permissions)
         _hold(origin, "sha256", sha256, packed.sha256)
         return packed
