@@ -48,6 +48,9 @@ class ExternalRegistry(StrictModel):
 
     url: Url
     credentials: Credentials | None = None
+    pull_credentials: Credentials | None = Field(
+        default=None, description="what a cluster shows to pull; the password's file lies where Ansible runs"
+    )
 
 
 class ExternalIndex(StrictModel):

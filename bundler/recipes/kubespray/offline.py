@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from bundler.errors import ProfileError
 from bundler.kinds.files.place import place_of, served_name
@@ -113,8 +112,3 @@ def _image_at_site(image: Image) -> str:
     tag = f":{reference.tag}" if reference.tag else ""
     digest = f"@{reference.digest}" if reference.digest else ""
     return f"{REGISTRY}/{reference.repository}{tag}{digest}"
-
-
-def fill_in(value: Any, *, files: str, registry: str) -> Any:
-    """A value with the site's addresses in it."""
-    return value.replace(FILES, files).replace(REGISTRY, registry) if isinstance(value, str) else value
