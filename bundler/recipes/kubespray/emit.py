@@ -36,10 +36,11 @@ def emit(item: Item, items: tuple[Item, ...], served: Served) -> NodeFiles:
         NodeFile(f"{inventory}/group_vars/all/bundle.yml", bundle_yml(item, attributes, served)),
         NodeFile(f"{inventory}/group_vars/all/offline.yml", offline_yml(item, attributes, site)),
     ]
+    guide = NodeFile(f"{FOLDER}/OFFLINE.md", offline_md(item, attributes, [file.path for file in files], site))
+    files.append(guide)
     if attributes.charts:
         objects = {obj.path: obj for each in items for obj in each.objects}
         files.append(NodeFile(f"{FOLDER}/charts/index.yaml", _chart_index(attributes, objects, site)))
-    files.append(NodeFile(f"{FOLDER}/OFFLINE.md", offline_md(item, attributes, [file.path for file in files], site)))
     return NodeFiles(tuple(files), trees=(NodeTree(FOLDER, attributes.tree),))
 
 

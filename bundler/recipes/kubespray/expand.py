@@ -62,7 +62,7 @@ def expand(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> Expan
         )
     tree, source = _tree(spec, upstream)
     own = _own_variables(spec, upstream)
-    layers = _Layers(tree, own)
+    layers = Layers(tree, own)
     platforms = [_platform(layers, target, tree, everything=spec.select == "all") for target in targets]
     variables = _site_variables(layers, platforms, everything=spec.select == "all")
     chart = needs.cilium_chart(layers.of(targets[0]), everything=spec.select == "all")
@@ -128,7 +128,7 @@ def _own_variables(spec: Spec, upstream: Upstream) -> dict[str, Any]:
     return found | spec.vars
 
 
-class _Layers:
+class Layers:
     """The tree's variables and the author's, in the order in which Ansible lets them win, for any target.
 
     Role vars stand over the inventory's, https://docs.ansible.com/ansible/latest/playbook_guide/playbooks_variables.html
@@ -147,7 +147,7 @@ class _Layers:
         return Variables((self._vars, overrides or {}, self._own, facts(target), self._defaults), self.origin)
 
 
-def _platform(layers: _Layers, target: Target, tree: Tree, *, everything: bool) -> Platform:
+def _platform(layers: Layers, target: Target, tree: Tree, *, everything: bool) -> Platform:
     variables = layers.of(target)
     needs.refuse_what_is_not_carried(variables)
     for warning in needs.warnings(variables):
@@ -164,7 +164,7 @@ def _collect(variables: Variables, *, everything: bool) -> tuple[tuple[File, ...
     )
 
 
-def _site_variables(layers: _Layers, platforms: Sequence[Platform], *, everything: bool) -> dict[str, str]:
+def _site_variables(layers: Layers, platforms: Sequence[Platform], *, everything: bool) -> dict[str, str]:
     """The variables that lead every platform to the site. Raises ProfileError where one would need two values."""
     found: dict[str, str] = offline.roots(layers.of(platforms[0].target))
     for platform in platforms:
