@@ -22,7 +22,7 @@ from scripts.demo import images, packages
 from scripts.demo.hosts import HERE, program
 from scripts.demo.servers import free_port, server
 
-_ROCKY = "download.rockylinux.org/pub/rocky"
+ROCKY = "download.rockylinux.org/pub/rocky"
 _KUBERNETES = "dl.k8s.io/release/v1.35.4/bin/linux/amd64"
 _KUBEADM_SIZE = 24 << 20
 _NODE_BASE = "node-base.invalid"
@@ -75,12 +75,13 @@ class Internet:
 
     folder: Path
     url: str
+    registry: str  # the URL behind, that takes images
 
     @property
     def mirrors(self) -> dict[str, str]:
         """bundler's mirror map: every upstream but PyPI, to here."""
         hosts = sorted(path.name for path in (self.folder / "www").iterdir())
-        registries = {"docker.io": self.url, "quay.io": self.url}
+        registries = dict.fromkeys(("docker.io", "ghcr.io", "quay.io", "registry.k8s.io"), self.url)
         return registries | {f"https://{host}/": f"{self.url}/{host}/" for host in hosts}
 
     @property
@@ -114,13 +115,13 @@ def internet(folder: Path, shared: Path | None, *, bytes_per_second: int | None 
     www.mkdir(parents=True)
     _rocky(folder, www, shared)
     _kubernetes(www / _KUBERNETES)
-    found = Internet(folder, f"http://127.0.0.1:{port}")
+    found = Internet(folder, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{registry}")
     with ExitStack() as stack:
         config = folder / "registry.yml"
         config.write_text(yaml.safe_dump(_registry_config(folder / "registry", registry)))
         argv = [program("docker-registry"), "serve", str(config)]
         stack.enter_context(server(argv, port=registry, log=folder / "registry.log"))
-        _images(folder, f"http://127.0.0.1:{registry}", shared)
+        _images(folder, found.registry, shared)
 
         config = folder / "nginx.conf"
         rate = f"limit_rate {bytes_per_second};" if bytes_per_second else ""
@@ -142,7 +143,7 @@ def _registry_config(folder: Path, port: int) -> dict[str, object]:
 
 
 def _rocky(folder: Path, www: Path, shared: Path | None) -> None:
-    work, tree = folder / "packages", www / _ROCKY
+    work, tree = folder / "packages", www / ROCKY
     work.mkdir()
     if shared is None:
         packages.built_repositories(work, tree)

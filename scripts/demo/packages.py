@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.demo.hosts import HERE
@@ -15,29 +16,44 @@ _ARMOUR = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
 _APPSTREAM = ("apr", "container-selinux", "createrepo_c", "drpm", "httpd", "mod_http2", "rocky-logos-httpd", "socat")
 
 _SPEC = """\
-Name: {name}
+Name: bundler-demo
 Version: 1.0
-Release: 1.el8
-Summary: A stand-in for {name}, made by bundler's demo
+Release: 1.{dist}
+Summary: Stand-ins made by bundler's demo
 License: Apache-2.0
 BuildArch: noarch
 AutoReqProv: no
-{requires}
 %description
-A stand-in for {name}.
+Stand-ins.
 %install
-mkdir -p %{{buildroot}}/usr/share/{name}
-echo {name} >%{{buildroot}}/usr/share/{name}/name
-%files
+{install}
+"""
+_PACKAGE = """\
+%package -n {name}
+Summary: A stand-in for {name}
+{relations}
+%description -n {name}
+A stand-in for {name}.
+%files -n {name}
 /usr/share/{name}
 """
-# name: what it requires
-_BUILT = {
-    "socat": (),
-    "conntrack-tools": ("libnetfilter_conntrack",),
-    "libnetfilter_conntrack": ("libnfnetlink",),
-    "libnfnetlink": (),
-}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A stand-in to be built: its name, and what it requires and provides beside."""
+
+    name: str
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+
+
+_BUILT = (
+    Package("socat"),
+    Package("conntrack-tools", requires=("libnetfilter_conntrack",)),
+    Package("libnetfilter_conntrack", requires=("libnfnetlink",)),
+    Package("libnfnetlink"),
+)
 
 
 def rocky_repositories(rpms: Path, key: Path, work: Path, tree: Path) -> None:
@@ -55,31 +71,38 @@ def rocky_repositories(rpms: Path, key: Path, work: Path, tree: Path) -> None:
     _sign_and_lay_out(sorted(copies.glob("*.rpm")), work, tree)
 
 
-def built_repositories(work: Path, tree: Path) -> None:
-    """The same tree with packages built by rpmbuild, signed with a key that is thrown away afterwards."""
-    for name, requires in _BUILT.items():
-        spec = work / f"{name}.spec"
-        spec.write_text(_SPEC.format(name=name, requires="".join(f"Requires: {what}\n" for what in requires)))
-        HERE.run(["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {work}/rpmbuild", str(spec)])
-    _sign_and_lay_out(sorted((work / "rpmbuild" / "RPMS").rglob("*.rpm")), work, tree)
+def built_repositories(work: Path, tree: Path, packages: Sequence[Package] = _BUILT, release: str = "8") -> None:
+    """The same tree, for `release`, with packages built by rpmbuild; the key that signs them is thrown away."""
+    work.mkdir(exist_ok=True)
+    install = "".join(f"mkdir -p %{{buildroot}}/usr/share/{package.name}\n" for package in packages)
+    spec = work / "stand-ins.spec"
+    spec.write_text(_SPEC.format(dist=f"el{release}", install=install) + "".join(map(_section, packages)))
+    HERE.run(["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {work}/rpmbuild", str(spec)])
+    _sign_and_lay_out(sorted((work / "rpmbuild" / "RPMS").rglob("*.rpm")), work, tree, release)
 
 
-def _sign_and_lay_out(rpms: Sequence[Path], work: Path, tree: Path) -> None:
+def _section(package: Package) -> str:
+    relations = [f"Requires: {what}" for what in package.requires] + [f"Provides: {what}" for what in package.provides]
+    return _PACKAGE.format(name=package.name, relations="\n".join(relations))
+
+
+def _sign_and_lay_out(rpms: Sequence[Path], work: Path, tree: Path, release: str = "8") -> None:
     with _throw_away_key(work / "gnupg") as (public, options):
         HERE.run(["rpmsign", *options, "--addsign", *map(str, rpms)])
-    _lay_out(rpms, public, tree)
+    _lay_out(rpms, public, tree, release)
 
 
-def _lay_out(rpms: Sequence[Path], public: bytes, tree: Path) -> None:
-    repositories = {name: tree / "8" / name / "x86_64" / "os" for name in ("BaseOS", "AppStream")}
+def _lay_out(rpms: Sequence[Path], public: bytes, tree: Path, release: str = "8") -> None:
+    repositories = {name: tree / release / name / "x86_64" / "os" for name in ("BaseOS", "AppStream")}
     for rpm in rpms:
         repository = repositories["AppStream" if rpm.name.startswith(_APPSTREAM) else "BaseOS"]
         packages = repository / "Packages" / rpm.name[0].lower()
         packages.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(rpm, packages / rpm.name)
     for repository in repositories.values():
+        repository.mkdir(parents=True, exist_ok=True)
         HERE.run(["createrepo_c", "--quiet", str(repository)])
-    (tree / "RPM-GPG-KEY-Rocky-8").write_bytes(public)
+    (tree / f"RPM-GPG-KEY-Rocky-{release}").write_bytes(public)
 
 
 @contextmanager
