@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
+from scripts.demo import servers
 from tests.fakes import upstream as fake
 from tests.fakes.outside import CONFIG
 
@@ -34,18 +34,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """A function that gives a TCP port nobody listens on at 127.0.0.1, another one at each call."""
-    given: set[int] = set()
-
-    def pick() -> int:
-        while True:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port: int = probe.getsockname()[1]
-            if port not in given:
-                given.add(port)
-                return port
-
-    return pick
+    return servers.free_port
 
 
 @pytest.fixture

@@ -261,7 +261,7 @@ class Slot:
             self.reset()
             raise IntegrityError(
                 f"{self.obj.path}: upstream sends more than the {self.obj.size} bytes it promised",
-                hint="upstream changed the file: run without --lock to resolve it afresh",
+                hint="upstream re-published the file: run without --lock to resolve it afresh",
             )
         self._writer.put(chunk, self._offset + self.written)
         self._took(chunk)
@@ -286,7 +286,9 @@ class Slot:
             self.reset()
             raise IntegrityError(
                 f"{self.obj.path}: got {found}, expected {self.obj.size} bytes with sha256 {self.obj.sha256}",
-                hint="upstream changed the file, or something on the way did: run without --lock to resolve it afresh",
+                hint="upstream re-published the file, or something on the way changed it. Where the checksum is the "
+                "profile's or its recipe's, find out why before you take another; else run without --lock to resolve "
+                "it afresh",
             )
         self._noted = self.written
         self._writer.note(self.obj, self.written, done=True)

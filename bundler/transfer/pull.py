@@ -86,5 +86,5 @@ class Pull:
     def _resized(self, found: str) -> IntegrityError:
         return IntegrityError(
             f"{self._what}: upstream {found}, where {self._size} bytes were promised",
-            hint="upstream changed the file, or is in the middle of that: resolve it afresh (run without --lock)",
+            hint="upstream re-published the file, or is in the middle of that: run without --lock to resolve it afresh",
         )

@@ -142,9 +142,9 @@ def test_retry_after_is_waited_for(tmp_path: Path, server: Server, outside: Upst
             FetchError,
             ["HTML page", "proxy"],
         ),
-        ([Fault(body=bytes(len(DATA)))] * 2, IntegrityError, [sha256(DATA), "changed the file"]),
-        ([Fault(body=DATA + b"more")] * 2, IntegrityError, [str(len(DATA) + 4), "changed the file"]),
-        ([Fault(body=DATA + b"more", chunked=True)] * 2, IntegrityError, ["sends more", "changed the file"]),
+        ([Fault(body=bytes(len(DATA)))] * 2, IntegrityError, [sha256(DATA), "re-published the file"]),
+        ([Fault(body=DATA + b"more")] * 2, IntegrityError, [str(len(DATA) + 4), "re-published the file"]),
+        ([Fault(body=DATA + b"more", chunked=True)] * 2, IntegrityError, ["sends more", "re-published the file"]),
         (
             [Fault(body=b"\n<head><title>Portal</title>", content_type="text/html; charset=utf-8", chunked=True)],
             FetchError,

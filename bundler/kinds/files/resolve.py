@@ -90,6 +90,6 @@ def _object(place: str, file: File, upstream: Upstream) -> Object:
 def _hold(origin: str, what: str, promised: str | int | None, found: str | int) -> None:
     if promised not in (None, found):
         raise IntegrityError(
-            f"{origin}: its {what} is {found}, the profile says {promised}: it was published anew",
-            hint="find out why before you change the profile",
+            f"{origin}: its {what} is {found}, where {promised} was promised: upstream re-published it",
+            hint="find out why before you take another checksum",
         )

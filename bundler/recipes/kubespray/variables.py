@@ -21,6 +21,7 @@ from jinja2 import StrictUndefined, TemplateError, UndefinedError, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
 
 from bundler.errors import ProfileError
 
@@ -29,6 +30,7 @@ _LITERALS = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _DEEPEST = 60  # variables within variables
 _TEXT_LIMIT = 1 << 20
+_SHOWN = 200  # characters of a template in a message
 _MISSING = object()
 
 
@@ -94,18 +96,19 @@ class Variables(Mapping[str, Any]):
         lone = _LONE_NAME.fullmatch(text.strip())
         if lone and lone[1] in self and isinstance(found := self[lone[1]], bool | int | float):
             return found
+        shown = repr(text.strip()[:_SHOWN])
         try:
             result = self._environment.from_string(_with_backslashes(text)).render()
         except UndefinedError as error:
-            self._refuse(f"{text.strip()!r} uses what is not defined: {error.message}")
+            self._refuse(f"{shown} uses what is not defined: {error.message}")
         except SecurityError as error:
-            self._refuse(f"{text.strip()!r} does what no variable should: {error}")
+            self._refuse(f"{shown} does what no variable should: {error}")
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            self._refuse(f"{text.strip()!r} cannot be evaluated: {error}")
+            self._refuse(f"{shown} cannot be evaluated: {error}")
         except RecursionError:
-            self._refuse(f"{text.strip()!r} is nested too deep")
+            self._refuse(f"{shown} is nested too deep")
         if len(result) > _TEXT_LIMIT:
-            self._refuse(f"{text.strip()[:80]!r} grows beyond {_TEXT_LIMIT} characters")
+            self._refuse(f"{shown} grows beyond {_TEXT_LIMIT} characters")
         return _literal(result)
 
     def _refuse(self, why: str) -> NoReturn:
@@ -245,7 +248,7 @@ def _lookup(context: Context, plugin: str, *terms: Any, default: Any = _MISSING)
     found = []
     for term in terms:
         value = context.resolve_or_missing(str(term))
-        if type(value).__name__ == "MissingType":
+        if value is missing:
             if default is _MISSING:
                 raise UndefinedError(f"{term} is not defined")
             value = default

@@ -158,7 +158,7 @@ def test_other_bytes_than_the_profile_says_are_told_with_both_digests(server: fa
         resolve(Spec.model_validate([{"url": url, "sha512": wrong}]), (), outside)
     assert right in caught.value.message
     assert wrong in caught.value.message
-    assert "published anew" in caught.value.message
+    assert "re-published" in caught.value.message
 
 
 def test_what_the_profile_knows_is_not_asked_for(server: fake.Upstream, outside: Upstream) -> None:
@@ -174,7 +174,7 @@ def test_a_promise_is_kept_by_urls_and_local_files(
 ) -> None:
     (tmp_path / "tool").write_bytes(b"tool")
     for entry in ({"url": server.put("/tool", b"tool")}, {"path": "tool"}):
-        with pytest.raises(IntegrityError, match="the profile says"):
+        with pytest.raises(IntegrityError, match="was promised"):
             resolve(Spec.model_validate([{**entry, **promise}]), (), outside)
 
 
@@ -234,5 +234,5 @@ def test_a_local_folder_is_carried_as_a_tar(tmp_path: Path, outside: Upstream) -
             tarfile.open(fileobj=io.BytesIO(b"".join(answer.chunks))) as archive,
         ):
             assert "playbooks/roles/main.yml" in archive.getnames()
-    with pytest.raises(IntegrityError, match="the profile says"):
+    with pytest.raises(IntegrityError, match="was promised"):
         resolve(Spec.model_validate([{"path": "playbooks", "sha256": "0" * 64}]), (), outside)

@@ -1,0 +1,108 @@
+"""Variables by themselves: what Ansible would make of a template, and that a hostile tree gets nowhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bundler.errors import ProfileError
+from bundler.recipes.kubespray.variables import Variables
+
+
+def value_of(template: Any, **others: Any) -> Any:
+    return Variables(({"asked": template, **others},), "tree")["asked"]
+
+
+# What ansible-core 2.18 gives for each; test_ansible.py holds the whole tree against it.
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ version }}", "1.10"),
+        ("v{{ version }}", "v1.10"),
+        ("{{ number }}", 7),
+        ("{{ number }}0", "70"),
+        ("{{ flag }}", True),
+        ("{{ not flag }}", False),
+        ("{{ nothing }}", ""),
+        ("{{ names | map('upper') }}", ["A", "B"]),
+        ("{{ {'a': 1} | combine({'b': version}) }}", {"a": 1, "b": "1.10"}),
+        ("{{ {'a': {'x': 1}} | combine({'a': {'y': 2}}, recursive=true) }}", {"a": {"x": 1, "y": 2}}),
+        ("{{ absent | default('none') }}", "none"),
+        ("{{ absent.deep.er is defined }}", False),
+        ("{{ flag | ternary('yes', 'no') }}", "yes"),
+        ("{{ 'yes' | bool }}", True),
+        ("{{ version is version('1.9', '>=') }}", True),
+        ("{{ version is version('1.10.1', 'ge') }}", False),
+        ("{{ 'a/b' | split('/') | first }}", "a"),
+        (r"{{ 'v1.2' | regex }}", None),
+        ("{{ lookup('vars', 'ver' ~ 'sion') }}", "1.10"),
+        ("{{ lookup('vars', 'absent', default='d') }}", "d"),
+        ("{{ lookup('env', 'HOME') }}", ""),
+        ("{% if flag %}\nyes\n{% endif %}\n", "yes\n"),
+        (r"{{ 'a\d' }}", r"a\d"),
+        ({"{{ version }}": ["{{ number }}", {"deep": "{{ flag }}"}]}, {"1.10": [7, {"deep": True}]}),
+    ],
+)
+def test_as_ansible(template: Any, value: Any) -> None:
+    others = {"version": "1.10", "number": 7, "flag": True, "nothing": None, "names": ["a", "b"]}
+    if value is None:
+        with pytest.raises(ProfileError, match="cannot be evaluated"):
+            value_of(template, **others)
+    else:
+        found = value_of(template, **others)
+        assert found == value
+        assert type(found) is type(value)
+
+
+def test_the_first_layer_wins_wherever_it_is_asked_from() -> None:
+    variables = Variables(({"host": "site"}, {"host": "upstream", "url": "https://{{ host }}/x"}), "tree")
+    assert variables["url"] == "https://site/x"
+    assert variables.raw("url") == "https://{{ host }}/x"
+    assert "absent" not in variables
+    with pytest.raises(KeyError):
+        variables["absent"]
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "no variable should|not defined"),
+        ("{{ asked.__init__.__globals__ }}", "leads back to itself"),
+        ("{{ lookup('pipe', 'id') }}", "lookup 'pipe' is not to be had"),
+        ("{{ lookup('file', '/etc/passwd') }}", "lookup 'file' is not to be had"),
+        ("{{ 9 ** 9 ** 9 }}", r"\*\* for none"),
+        ("{{ 'a' * 999999999 }}", r"\* is for numbers"),
+        ("{{ [0] * 999999999 }}", r"\* is for numbers"),
+        ("{{ range(99999999999) | list }}", "cannot be evaluated|Range too big|no variable should"),
+        ("{{ names.append('x') }}", "no variable should|not safe"),
+        ("{% include '/etc/passwd' %}", "cannot be evaluated"),
+        ("{% import 'os' as os %}", "cannot be evaluated"),
+        ("{{ absent }}", "'absent' is undefined"),
+        ("{{ absent.deep }}", "undefined"),
+        ("{{ 1 / 0 }}", "cannot be evaluated"),
+        ("{{ unclosed", "cannot be evaluated"),
+        ("{{ x | no_such_filter }}", "cannot be evaluated"),
+        ("{{ '1' is version('1', '~') }}", "compares no versions"),
+        ("{{ " + "(" * 5000 + ")" * 5000 + " }}", "cannot be evaluated|nested too deep"),
+    ],
+)
+def test_what_no_variable_should_do_is_refused(template: str, why: str) -> None:
+    with pytest.raises(ProfileError, match=why) as caught:
+        value_of(template, names=["a"])
+    assert caught.value.message.startswith("tree: asked: ")
+    assert len(caught.value.message) < 700
+
+
+def test_circles_and_chains_end() -> None:
+    with pytest.raises(ProfileError, match="asked → other → asked"):
+        value_of("{{ other }}", other="{{ asked }}")
+    chain = {f"v{n}": f"{{{{ v{n + 1} }}}}" for n in range(100)}
+    with pytest.raises(ProfileError, match="nested more than 60 deep"):
+        Variables(({**chain, "v100": "end"},), "tree")["v0"]
+
+
+def test_text_does_not_grow_without_end() -> None:
+    doubling = {f"v{n}": f"{{{{ v{n + 1} }}}}{{{{ v{n + 1} }}}}" for n in range(40)}
+    with pytest.raises(ProfileError, match="grows beyond"):
+        Variables(({**doubling, "v40": "x" * 64},), "tree")["v0"]
