@@ -79,6 +79,7 @@ def test_plan_counts_and_writes_nothing(tmp_path: Path, profile: Path) -> None:
     before = sorted(tmp_path.iterdir())
     document = answer("plan", profile)
     assert document["totals"] == {"files": {"items": 1, "objects": 1, "size": 4}}
+    assert document["total"] == {"items": 1, "objects": 1, "size": 4}
     assert document["items"][0] | {"purl": ""} == {
         "kind": "files",
         "name": "tool",

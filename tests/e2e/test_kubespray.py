@@ -273,6 +273,16 @@ def _install(inside: Inside, name: str, target: Target, packages: list[str], roo
     assert (root / "root/usr/share/libnetfilter_conntrack").is_dir()
 
 
+def test_the_node_files_are_emitted_again_with_the_tree(inside: Inside, tmp_path: Path) -> None:
+    name = f"calico-{VERSIONS[1]}"
+    bundler(inside.site.host, "nodes", tmp_path / "out", "--name", name, "--root", inside.site.root)
+    served = inside.site.root / "repos" / name / "nodes" / "kubespray"
+    found = {path.relative_to(tmp_path / "out/kubespray") for path in (tmp_path / "out/kubespray").rglob("*")}
+    assert Path("roles/kubespray_defaults/defaults/main/download.yml") in found
+    assert found == {path.relative_to(served.resolve()) for path in served.resolve().rglob("*")}
+    inside.control.run(["diff", "-r", str(served), str(tmp_path / "out/kubespray")])
+
+
 def test_a_file_published_anew_is_refused(upstream: Internet, tmp_path: Path) -> None:
     """Kubespray's checksum is what counts, whoever serves the file."""
     (kubelet,) = (upstream.folder / "www/dl.k8s.io").glob("**/v1.35.*/**/kubelet")

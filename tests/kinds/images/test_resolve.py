@@ -279,6 +279,15 @@ def test_an_image_that_is_not_there_is_named(upstream: Upstream) -> None:
         one("missing:1", upstream)
 
 
+def test_all_that_are_not_there_are_named_at_once(internet: RunningRegistry, upstream: Upstream) -> None:
+    internet.push_image("library/there", "1")
+    with pytest.raises(ResolveError) as caught:
+        resolved(["absent:1", "there:1", "quay.io/library/absent:2"], upstream)
+    assert "docker.io/library/absent:1" in caught.value.message
+    assert "quay.io/library/absent:2" in caught.value.message
+    assert "there:1" not in caught.value.message
+
+
 def test_two_images_of_one_name_at_the_site_are_refused(internet: RunningRegistry, upstream: Upstream) -> None:
     # Both hosts lead to one registry: one name there is one image, so these two do not collide …
     internet.push_image("team/tool", "1")
