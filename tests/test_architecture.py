@@ -16,6 +16,8 @@ LEAVES = ("bundler.errors", "bundler.progress")
 SECTIONS = ("bundler.kinds", "bundler.recipes")
 # What a recipe may ask of a kind: where it puts a file, and what it calls an image.
 PURE_OF_KINDS = ("bundler.kinds.files.place", "bundler.kinds.images.reference")
+# bundler's own dependencies are wheels as any others.
+FOREIGN = {"bundler.kinds.bootstrap.resolve": ("bundler.kinds.wheels",)}
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.errors": (),
     "bundler.progress": (),
@@ -83,7 +85,8 @@ def allowed_for(name: str) -> tuple[str, ...]:
     parts = name.split(".")
     if parts[1] in ("kinds", "recipes") and len(parts) > 3:
         own = ".".join(parts[:3])
-        return (*MAY_IMPORT[".".join(parts[:2])], own, "bundler.templates", *VERBS.get(parts[3], RESOLVE_SIDE))
+        more = (*VERBS.get(parts[3], RESOLVE_SIDE), *FOREIGN.get(name, ()))
+        return (*MAY_IMPORT[".".join(parts[:2])], own, "bundler.templates", *more)
     entries = [entry for entry in MAY_IMPORT if name == entry or name.startswith(f"{entry}.")]
     return MAY_IMPORT[max(entries, key=len)] if entries else ()
 

@@ -21,6 +21,13 @@ from bundler.model.lock import Lock
 
 README = "README.txt"
 SBOM = "sbom.cdx.json"
+_INSTALL = "bootstrap/install.sh"
+_BARE = """
+On an admin host that has nothing yet, not even bundler, as root:
+
+  tar xf FOLDER.tar --strip-components=1 FOLDER/bootstrap
+  sh bootstrap/install.sh FOLDER.tar --address A
+"""
 
 
 def describe(lock: Lock) -> tuple[Manifest, dict[str, bytes]]:
@@ -52,6 +59,8 @@ def readme(lock: Lock) -> bytes:
     size = sum(obj.size for obj in lock.objects)
     held = "\n".join(f"  {kind:<8} {count} items" for kind, count in sorted(counts.items()))
     folder = f"{lock.name}-{lock.version}"
+    with_bootstrap = any(obj.path == _INSTALL for obj in lock.objects)
+    bare = _BARE.replace("FOLDER", folder) if with_bootstrap else ""
     return f"""{folder}: an air-gap bundle (format {FORMAT}), {size} bytes of payload
 
 {held}
@@ -61,7 +70,7 @@ With bundler:
   bundler inspect {folder}.tar               what is in it
   bundler verify  {folder}.tar               whether every byte arrived
   bundler install {folder}.tar --address A   serve it on the admin host whose address is A
-
+{bare}
 Without bundler, after `tar xf {folder}.tar && cd {folder}`:
 
   sha256sum -c SHA256SUMS                                         every byte

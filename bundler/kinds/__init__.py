@@ -7,4 +7,5 @@ KINDS: tuple[Kind, ...] = (
     Kind("images", folders=("images",)),
     Kind("wheels", folders=("wheels",)),
     Kind("files", folders=("files",)),
+    Kind("bootstrap", folders=("bootstrap",)),
 )

@@ -2,4 +2,4 @@
 
 from bundler.recipes.base import Recipe
 
-RECIPES: tuple[Recipe, ...] = (Recipe("kubespray"),)
+RECIPES: tuple[Recipe, ...] = (Recipe("kubespray"), Recipe("admin"))

@@ -2,6 +2,7 @@
 
     setup.sh, revert.sh, check.sh   POSIX sh, self-contained: `curl -fsS URL/nodes/setup.sh | sh`
     node-setup.yml                  the same scripts as an Ansible playbook, for many machines
+    checks.json                     what check.sh does, for `bundler check-node`
 
 setup.sh keeps what it changes before it changes it, so that revert.sh can put back every byte. There is one
 implementation of that: the playbook carries the scripts themselves.
@@ -10,8 +11,10 @@ implementation of that: the playbook carries the scripts themselves.
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import yaml
@@ -19,7 +22,9 @@ import yaml
 from bundler.model.contents import check_path
 from bundler.model.node_files import NodeCheck, NodeFile, NodeFiles
 from bundler.model.site import Served
-from bundler.site.templates import render
+from bundler.templates import render
+
+CHECKS = "checks.json"
 
 
 def compose(served: Served, parts: Sequence[NodeFiles]) -> NodeFiles:
@@ -37,6 +42,7 @@ def compose(served: Served, parts: Sequence[NodeFiles]) -> NodeFiles:
         NodeFile("setup.sh", setup, mode=0o755),
         NodeFile("revert.sh", revert, mode=0o755),
         NodeFile("check.sh", check, mode=0o755),
+        NodeFile(CHECKS, json.dumps([asdict(check) for check in checks], indent=1) + "\n"),
         NodeFile("node-setup.yml", _playbook(served, setup, revert, check)),
         NodeFile("README.txt", _render("README.txt.j2", served, files=files)),
     )
@@ -73,7 +79,15 @@ def _check_script(served: Served, checks: Sequence[NodeCheck]) -> str:
 
 
 def _render(template: str, served: Served, **values: object) -> str:
-    return render(template, name=served.name, version=served.version, url=served.url, title=_title(served), **values)
+    return render(
+        "bundler.site",
+        template,
+        name=served.name,
+        version=served.version,
+        url=served.url,
+        title=_title(served),
+        **values,
+    )
 
 
 def _title(served: Served) -> str:

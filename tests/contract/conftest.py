@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from bundler.build import LockFile, build, lock_profile
 from bundler.inputs import read_profile
 from bundler.kinds import KINDS
+from bundler.kinds.bootstrap import own_wheel
 from bundler.model.config import Config
 from bundler.model.lock import Lock
 from bundler.model.profile import Profile
@@ -56,6 +58,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterator[W
     index = LocalIndex(folder / "index")
     index.add_wheel("sample", "1.0", requires=["other"])
     index.add_wheel("other", "2.0")
+    for requirement in map(Requirement, own_wheel.requirements("site")):  # what the kind `bootstrap` carries
+        index.add_wheel(requirement.name.replace("-", "_"), next(iter(requirement.specifier)).version)
     found = shared if (shared / "rpm").is_dir() else None
     with internet(folder / "internet", found) as upstream, serve(index) as served:
         mirrors = {**upstream.mirrors, "https://pypi.org/simple": served.url.rstrip("/")}
@@ -72,6 +76,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int])
     """A site on free ports; its services end with the tests."""
     config = SiteConfig(
         address="127.0.0.1",
+        services="process",
         root=str(tmp_path_factory.mktemp("site")),
         ports=Ports(web=free_port(), registry=free_port(), index=free_port()),
         backends=Backends(registry=free_port(), index=free_port()),

@@ -23,7 +23,10 @@ each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: reci
 
 def section(recipe: Recipe, shared: Path) -> dict[str, Any]:
     """A section of each recipe that can be expanded here."""
-    samples = {"kubespray": {"version": "v2.31.0", "source": str(shared / "kubespray" / "v2.31.0")}}
+    samples: dict[str, dict[str, Any]] = {
+        "kubespray": {"version": "v2.31.0", "source": str(shared / "kubespray" / "v2.31.0")},
+        "admin": {"target": "rocky-9"},
+    }
     return samples[recipe.name]
 
 

@@ -139,7 +139,9 @@ def _checks(
     yield NodeCheck("dnf reads their metadata", "dnf", f"{dnf} makecache")
     if sample := _common_sample(items, repos, targets):
         package = shlex.quote(sample)
-        yield NodeCheck(f"dnf finds {sample}", "dnf", f"{dnf} -q info {package}")
+        # By the node's own configuration: the last column is the repository's id, with @ once installed.
+        found = f"dnf -q --showduplicates list {package} | grep -q {shlex.quote('[ @]' + prefix.replace('.', '[.]'))}"
+        yield NodeCheck(f"dnf finds {sample} at the site", "dnf", found)
         # tsflags=test: dependencies, download, signatures and rpm's own test, but no change to the node.
         yield NodeCheck(f"dnf could install {sample}", "dnf", f"{dnf} -y --setopt=tsflags=test install {package}")
 

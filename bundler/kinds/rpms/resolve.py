@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bundler.errors import ProfileError
+from bundler.kinds.rpms.bootstrap import bootstrap
 from bundler.kinds.rpms.carry import Request, carry
 from bundler.kinds.rpms.keys import Keyring
 from bundler.kinds.rpms.metadata import Chosen
@@ -33,11 +34,14 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     keyring = Keyring(upstream)
     items: list[Item] = []
     for target in targets:
-        repos = _repos(spec, target)
-        origins = [open_origin(repo, target, _folder(repo, target, targets), upstream) for repo in repos]
+        folder = _release_folder(target, targets)
+        origins = [open_origin(repo, target, f"{folder}/{repo.id}", upstream) for repo in _repos(spec, target)]
         request = _solve(spec, target, origins, upstream)
-        for origin in origins:
-            items += carry(origin, request, keyring, upstream)
+        carried = [item for origin in origins for item in carry(origin, request, keyring, upstream)]
+        items += carried
+        if first := spec.bootstrap_for(target):
+            chosen = _closure(spec, first, (), target, origins, upstream)
+            items.append(bootstrap(target, first, chosen, carried, folder, upstream))
     return (*items, *keyring.items)
 
 
@@ -81,11 +85,11 @@ def _repos(spec: Spec, target: Target) -> tuple[Repository, ...]:
     return repos
 
 
-def _folder(repo: Repository, target: Target, targets: Sequence[Target]) -> str:
-    """Where the repository lies in the bundle; by architecture where a release has targets of several."""
+def _release_folder(target: Target, targets: Sequence[Target]) -> str:
+    """Where a target's repositories lie in the bundle; by architecture where a release has targets of several."""
     arches = {each.arch for each in targets if (each.distro, each.release) == (target.distro, target.release)}
-    by_arch = f"{target.arch}/" if len(arches) > 1 else ""
-    return f"rpms/{target.distro}/{target.release}/{by_arch}{repo.id}"
+    by_arch = f"/{target.arch}" if len(arches) > 1 else ""
+    return f"rpms/{target.distro}/{target.release}{by_arch}"
 
 
 def _solve(spec: Spec, target: Target, origins: Sequence[Origin], upstream: Upstream) -> Request:
@@ -95,13 +99,24 @@ def _solve(spec: Spec, target: Target, origins: Sequence[Origin], upstream: Upst
     chosen: tuple[Chosen, ...] = ()
     if packages or modules:
         log.info("rpms: solving %d requests for %s", len(packages) + len(modules), target)
-        chosen = closure(
-            among,
-            packages=packages,
-            modules=modules,
-            arch=target.arch,
-            weak_deps=spec.weak_deps,
-            assume_installed=open_installed(spec.assume_installed, target, upstream),
-        )
+        chosen = _closure(spec, packages, modules, target, origins, upstream)
         log.info("rpms: %d packages for %s", len(chosen), target)
     return Request(packages, spec.streams_for(target), chosen, among)
+
+
+def _closure(
+    spec: Spec,
+    packages: tuple[str, ...],
+    modules: tuple[str, ...],
+    target: Target,
+    origins: Sequence[Origin],
+    upstream: Upstream,
+) -> tuple[Chosen, ...]:
+    return closure(
+        tuple(origin.metadata for origin in origins),
+        packages=packages,
+        modules=modules,
+        arch=target.arch,
+        weak_deps=spec.weak_deps,
+        assume_installed=open_installed(spec.assume_installed, target, upstream),
+    )

@@ -34,6 +34,9 @@ class Entry(Limited):
 
     name: Line | None = None
     names: tuple[Line, ...] = ()
+    bootstrap: bool = Field(
+        default=False, description="install.sh needs them on the admin host, before anything is served"
+    )
 
     @model_validator(mode="after")
     def _has_a_name(self) -> Entry:
@@ -106,6 +109,11 @@ class Spec(StrictModel):
 
     def packages_for(self, target: Target) -> tuple[str, ...]:
         return _names_for(self.packages, target)
+
+    def bootstrap_for(self, target: Target) -> tuple[str, ...]:
+        """The packages that the admin host needs first."""
+        marked = (entry for entry in self.packages if isinstance(entry, Entry) and entry.bootstrap)
+        return _names_for(tuple(marked), target)
 
     def modules_for(self, target: Target) -> tuple[str, ...]:
         return _names_for(self.modules, target)

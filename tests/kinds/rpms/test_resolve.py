@@ -274,6 +274,31 @@ def test_modules_and_groups_of_a_subset(shared: Path, serve: Serve, bench: Bench
     assert set(re.findall(r"<packagereq[^>]*>([^<]+)<", comps.read_text())) <= set(by_name)
 
 
+def test_what_the_admin_host_takes_first(shared: Path, serve: Serve, bench: Bench, tmp_path: Path) -> None:
+    section = OPENSTACK.replace(
+        "[python-openstackclient]", "[python-openstackclient, {{name: python-six, bootstrap: true}}]"
+    )
+    items = bench.resolve(section.format(url=serve(shared / "rpm")), CENTOS7)
+    (first,) = of_type(items, "bootstrap")
+    folder = bench.unpack(items, tmp_path / "bundle")
+    texts = {obj.path.rpartition(".")[2]: (folder / obj.path).read_text() for obj in first.objects}
+    assert texts["names"] == "python-six\n"
+    members = texts["members"].split()
+    packages = [path for path in members if path.endswith(".rpm")]
+    assert len(packages) == 1  # all that it needs is in what is installed
+    assert packages[0].startswith("rpms/centos/7/cloud/Packages/python-six-")
+    for path in members:
+        assert (folder / path).is_file()
+    assert {path for path in members if path.startswith("keys/")} == {
+        f"keys/RPM-GPG-KEY-{name}" for name in ("CentOS-7", "CentOS-SIG-Cloud", "EPEL-7")
+    }
+    assert "rpms/centos/7/cloud/repodata/repomd.xml" in members
+    sizes = {obj.path: obj.size for item in items for obj in item.objects}
+    assert int(texts["size"]) == sum(sizes[path] for path in members if not path.startswith("keys/"))
+    assert "baseurl=file://@HERE@/rpms/centos/7/epel/\ngpgcheck=1" in texts["repo"]
+    assert "gpgkey=file://@HERE@/keys/RPM-GPG-KEY-EPEL-7" in texts["repo"]
+
+
 def test_several_architectures_of_a_release_lie_apart(shared: Path, serve: Serve, bench: Bench) -> None:
     targets = [Target(distro="rocky", release="8", arch=arch) for arch in ("x86_64", "aarch64")]
     items = bench.resolve(mirror(serve(shared / "rpm/node-base")), *targets)

@@ -70,7 +70,7 @@ class LocalIndex:
         self, name: str, version: str, tag: str = "py3-none-any", requires: Sequence[str] = (), python: str = ""
     ) -> bytes:
         data = make_wheel(wheel_files(name, version, tag, requires, python))
-        self._add(name, f"{name}-{version}-{tag}.whl", data, python)
+        self._add(name.replace("_", "-"), f"{name}-{version}-{tag}.whl", data, python)  # pages have normalized names
         return data
 
     def add_sdist(

@@ -264,10 +264,7 @@ def test_nothing_of_the_machines_pip_configuration_counts(
 def test_the_machines_index_is_used_where_the_profile_names_none(
     index: LocalIndex, resolved: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index.add_wheel("only-here-and-not-on-pypi".replace("-", "_"), "1.0")
-    (index.folder / "simple" / "only_here_and_not_on_pypi").rename(
-        index.folder / "simple" / "only-here-and-not-on-pypi"
-    )
+    index.add_wheel("only_here_and_not_on_pypi", "1.0")
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
     (item, _) = resolved(python=["3.12"], requirements=["only-here-and-not-on-pypi"])
     assert item.name == "only-here-and-not-on-pypi"

@@ -1,0 +1,58 @@
+"""Texts that are filled in: service configs and node scripts, from the folder `templates` of who writes them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_GLOB = re.compile(r"([*?\[\]]+)")
+
+
+def render(package: str, template: str, /, **values: object) -> str:
+    """`template`, a file in the folder `templates` of `package` (`bundler.site`), with `values`.
+
+    A value that it names and does not get is an error of bundler's.
+    """
+    return _environment(package).get_template(template).render(**values)
+
+
+@cache
+def _environment(package: str) -> Environment:
+    environment = Environment(  # noqa: S701 - none of the texts is HTML; the shell's quoting is the filter `sh`
+        loader=PackageLoader(package),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "sh": shlex.quote,
+        "sh_glob": _sh_glob,
+        "delimiter": _delimiter,
+        "unit_word": _unit_word,
+    }
+    return environment
+
+
+def _sh_glob(pattern: str) -> str:
+    """`pattern` quoted for the shell, but for what makes it a pattern."""
+    return "".join(
+        part if number % 2 else shlex.quote(part) for number, part in enumerate(_GLOB.split(pattern)) if part
+    )
+
+
+def _delimiter(content: str) -> str:
+    """A here-document's last line: one that `content` has not."""
+    delimiter = "END"
+    while delimiter in content.split("\n"):
+        delimiter += "_"
+    return delimiter
+
+
+def _unit_word(text: str) -> str:
+    """A word of a systemd unit's command line (systemd.service(5), "Command lines")."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if escaped != text or any(sign in text for sign in " '\t;") else text
