@@ -16,11 +16,10 @@ from bundler.kinds import KINDS
 from bundler.model import written
 from bundler.model.config import Config
 from bundler.model.profile import Profile, profile_model
-from bundler.model.site import SiteConfig
+from bundler.model.site import SITE_FILE, SiteConfig
 from bundler.recipes import RECIPES
 
 _SIZE_LIMIT = 4 << 20
-SITE_FILE = "site.yaml"
 
 
 def shipped_profiles() -> dict[str, Path]:
@@ -76,7 +75,7 @@ def read_config(path: Path | None) -> Config:
     return written.parse(_read(path, ConfigError), Config, str(path), ConfigError)
 
 
-def read_site(path: Path | None, *, address: str | None, root: Path | None) -> SiteConfig:
+def read_site(path: Path | None, *, address: str | None, root: Path | None, services: str | None = None) -> SiteConfig:
     """The site: from `path`, else from the site.yaml that an earlier install left in its root, with options on top.
 
     Raises ConfigError when nothing says which address the nodes reach.
@@ -84,7 +83,7 @@ def read_site(path: Path | None, *, address: str | None, root: Path | None) -> S
     if path is None:
         kept = (root or Path(SiteConfig.model_fields["root"].default)) / SITE_FILE
         path = kept if kept.is_file() else None
-    options = {"address": address, "root": str(root.absolute()) if root else None}
+    options = {"address": address, "root": str(root.absolute()) if root else None, "services": services}
     changes = {key: json.dumps(value) for key, value in options.items() if value}
     if path is None:
         if address is None:

@@ -19,6 +19,7 @@ from bundler.progress import Progress
 from bundler.recipes import RECIPES
 from bundler.site.node_folder import fill
 from bundler.site.node_setup import compose
+from bundler.site.services.choice import settled
 from bundler.site.site import Site
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
     One pass: each object goes from the tar straight to where it is served from. Nothing is published before all of it
     arrived and verified; until the switch at the end the running release is as it was, and running it again goes on.
     """
+    config = settled(config)
     with Bundle(path, progress) as bundle:
         by_kind = items_by_kind(bundle)
         manifest = bundle.manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,21 @@ from bundler.cli.show import human, table
 @click.option("--address", help="What the nodes reach this host by.")
 @root_option
 @site_option
+@click.option(
+    "--services",
+    type=click.Choice(["systemd", "process"]),
+    help="Who runs nginx, the registry and devpi.  [default: systemd where it runs, else bundler itself]",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and whether there is room; change nothing.")
 @command
 def install(
-    common: Common, bundle: Path, address: str | None, root: Path | None, site_file: Path | None, dry_run: bool
+    common: Common,
+    bundle: Path,
+    address: str | None,
+    root: Path | None,
+    site_file: Path | None,
+    services: str | None,
+    dry_run: bool,
 ) -> Answer:
     """Serve BUNDLE from this host: load it, verify it, then switch to it.
 
@@ -30,7 +42,7 @@ def install(
     from bundler import install as pipeline
     from bundler.inputs import read_site
 
-    config = read_site(site_file, address=address, root=root)
+    config = read_site(site_file, address=address, root=root, services=services)
     if dry_run:
         outlook = pipeline.outlook(bundle, config)
         document: dict[str, Any] = {
@@ -119,20 +131,47 @@ def nodes(common: Common, folder: Path, name: str | None, root: Path | None, sit
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--purge", is_flag=True, help="Delete its data as well; without it the data is kept, but not served.")
 @root_option
 @site_option
 @command
-def uninstall(common: Common, name: str, purge: bool, root: Path | None, site_file: Path | None) -> Answer:
-    """Take the release NAME off this site; the last one to go stops the services."""
+def uninstall(common: Common, name: str | None, purge: bool, root: Path | None, site_file: Path | None) -> Answer:
+    """Take the release NAME off this site, or all; with the last one the services go, and this host is as it was."""
     from bundler.inputs import read_site
     from bundler.site.site import Site
 
-    Site(read_site(site_file, address=None, root=root)).remove(name, purge=purge)
-    return Answer(
-        {"name": name, "purged": purge}, [f"{name} is not served any more" + (", its data is deleted" if purge else "")]
-    )
+    site = Site(read_site(site_file, address=None, root=root))
+    names = [name] if name else sorted({release.name for release in site.releases()})
+    for each in names:
+        site.remove(each, purge=purge)
+    lines = [f"{each} is not served any more" + (", its data is deleted" if purge else "") for each in names]
+    return Answer({"names": names, "purged": purge}, lines or ["nothing is installed"])
+
+
+@click.command("check-node")
+@click.argument("url", metavar="URL")
+@command
+def check_node(common: Common, url: str) -> Answer:
+    """Prove that this machine can use the release at URL, http://ADDRESS/NAME: what its check.sh does.
+
+    Ends with exit code 9 when a check fails.
+    """
+    from bundler.errors import SiteError
+    from bundler.site.node_check import read_checks, run
+
+    results = list(run(read_checks(url)))
+    failed = [result for result in results if result.state == "failed"]
+    rows = [(result.state, result.title, result.said.splitlines()[-1] if result.said else "") for result in results]
+    lines = table(("state", "check", "it said"), rows)
+    if failed:
+        for line in lines:
+            click.echo(line, err=True)
+        raise SiteError(
+            f"{len(failed)} of {len(results)} checks failed: {', '.join(result.title for result in failed)}",
+            hint="run nodes/setup.sh on this machine first; see `bundler status` on the admin host",
+        )
+    return Answer({"checks": [asdict(result) for result in results]}, lines)
 
 
 def _service_document(service: Any) -> dict[str, Any]:

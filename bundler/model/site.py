@@ -9,6 +9,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from bundler.model.target import StrictModel
 
+SITE_FILE = "site.yaml"  # in the site's root: what its first install was told
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)$")]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
@@ -69,7 +71,14 @@ class SiteConfig(StrictModel):
 
     address: Address = Field(description="the admin host's address or name, as the nodes reach it")
     root: str = Field(default="/data", description="folder of the whole site: repos, registry, devpi, services")
-    services: Literal["process"] = Field(default="process", description="who runs nginx, the registry and devpi")
+    services: Literal["auto", "systemd", "process"] = Field(
+        default="auto",
+        description="who runs nginx, the registry and devpi: the machine's systemd, or bundler itself; auto: systemd "
+        "where it runs and root installs",
+    )
+    engine: Literal["auto", "podman", "none"] = Field(
+        default="auto", description="what runs the registry under systemd; none: its program, out of the image"
+    )
     ports: Ports = Ports()
     backends: Backends = Backends()
     web: ExternalWeb | None = None

@@ -34,7 +34,7 @@ from bundler.site.services.programs import find_program
 log = logging.getLogger(__name__)
 
 PROD = "prod"
-_PASSWORD_FILE = ".root-password"  # noqa: S105 - a name
+PASSWORD_FILE = ".root-password"  # noqa: S105 - a name
 _TIMEOUT = (10, 600)  # seconds to connect, and without an answer: the index hashes a large wheel before it says yes
 _SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 _SIMPLE_LINK = re.compile(r"""([^/"'<>\s]+)#sha256=([0-9a-f]{64})""")
@@ -62,7 +62,7 @@ def initialise(data: Path) -> None:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise SiteError(f"devpi-init failed: {' '.join(last)}", hint=f"see that {data.parent} can be written")
     new.chmod(0o700)
-    with os.fdopen(os.open(new / _PASSWORD_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with os.fdopen(os.open(new / PASSWORD_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f"{password}\n")
     new.rename(data)
 
@@ -208,7 +208,7 @@ class _Devpi:
 
     def _log_in(self) -> str:
         if self._token is None:
-            path = self._data / _PASSWORD_FILE
+            path = self._data / PASSWORD_FILE
             login = {"user": "root", "password": _first_line(path)}
             answer = self._http.call("POST", f"{self._url}/+login", json=login, expect=(200,))
             token = f"root:{answer.json()['result']['password']}"

@@ -28,14 +28,14 @@ from bundler.bundle.manifest import Manifest
 from bundler.errors import BusyError, SiteError, SpaceError
 from bundler.model.items import Object
 from bundler.model.node_files import NodeFiles
-from bundler.model.site import SiteConfig
+from bundler.model.site import SITE_FILE, SiteConfig
 from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.index import WheelIndex
 from bundler.site.registry import RegistryStore, discard_uploads
 from bundler.site.releases import InstalledRelease, Release
 from bundler.site.services import ServiceManager, Store
-from bundler.site.services.process import ProcessManager
+from bundler.site.services.choice import manager
 from bundler.site.web import WebRoot
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Site:
         self.config = config
         self.root = Path(config.root).absolute()
         self.web = WebRoot(Path(config.web.directory).absolute() if config.web else self.root / "repos")
-        self.services: ServiceManager = ProcessManager(config, self.web.directory)
+        self.services: ServiceManager = manager(config, self.web.directory)
         self._jobs = jobs
         self._manifest: Manifest | None = None
 
@@ -132,8 +132,8 @@ class Site:
     def remove(self, name: str, *, purge: bool) -> None:
         """Take every release called `name` away from the nodes; with `purge` delete their data too.
 
-        What another release uses stays. When no release is left, the services stop. Raises SiteError when nothing is
-        called `name`, BusyError.
+        What another release uses stays. When no release is left, the services go, and the machine is as it was. Raises
+        SiteError when nothing is called `name`, BusyError.
         """
         releases = self.releases()
         names = {release.name for release in releases if release.current}
@@ -154,7 +154,7 @@ class Site:
             for release in going if purge else ():
                 self.web.remove(release)
             if not staying:
-                self.services.stop()
+                self.services.remove()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -203,7 +203,8 @@ class Site:
         for folder in (self.root / "registry", self.root / "devpi"):
             shutil.rmtree(folder, ignore_errors=True)
         self.web.remove_all()
-        (self.root / ".lock").unlink(missing_ok=True)
+        for name in (SITE_FILE, ".lock"):
+            (self.root / name).unlink(missing_ok=True)
         with suppress(OSError):  # not empty: someone keeps other things there
             self.root.rmdir()
 

@@ -52,6 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int
     port = free_port()
     config = SiteConfig(
         address="127.0.0.1",
+        services="process",
         root=str(root),
         ports=Ports(web=free_port(), registry=free_port(), index=free_port()),
         backends=Backends(registry=free_port(), index=port),

@@ -30,6 +30,7 @@ NOTHING = MemoryContent({})
 def make_config(root: Path, free_port: FreePort) -> SiteConfig:
     return SiteConfig(
         address="127.0.0.1",
+        services="process",
         root=str(root),
         ports=Ports(web=free_port(), registry=free_port(), index=free_port()),
         backends=Backends(registry=free_port(), index=free_port()),

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from bundler.errors import SiteError
 
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 _LOG_TAIL = 10  # lines
 _PAUSE = 0.05  # seconds between two looks
+
+
+Probes: TypeAlias = "tuple[tuple[str, int, str], ...]"  # host, port, path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Program:
     configuration: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     listens: tuple[Listen, ...] = ()
-    probes: tuple[tuple[str, int, str], ...] = ()
+    probes: Probes = ()
 
     @property
     def fingerprint(self) -> str:
@@ -89,8 +93,8 @@ class Daemon:
         self._pid.write_text(f"{pid}\n")
         logger.info("started %s (pid %d)", program.name, pid)
         try:
-            _wait_for(program, lambda: self.pid() is not None, timeout)
-        except _NotUpError as failure:
+            wait_for(program.probes, lambda: self.pid() is not None, timeout)
+        except NotUpError as failure:
             self.stop(timeout=timeout)
             raise SiteError(
                 f"{program.name} {failure}; its log ends with:\n{_tail(self.log, log_from)}",
@@ -110,8 +114,8 @@ class Daemon:
         self._identity.unlink(missing_ok=True)
 
 
-class _NotUpError(Exception):
-    pass
+class NotUpError(Exception):
+    """A program did not come up; the message goes on after its name."""
 
 
 def _spawn(program: Program, log: int) -> int:
@@ -181,18 +185,22 @@ def _require_free(listen: Listen, who: str) -> None:
             ) from None
 
 
-def _wait_for(program: Program, alive: Callable[[], bool], timeout: float) -> None:
-    waiting = list(program.probes)
+def wait_for(probes: Probes, alive: Callable[[], bool], timeout: float) -> None:
+    """Wait until all of `probes` answer.
+
+    Raises NotUpError when `alive` says no before that, or it takes longer than `timeout` seconds.
+    """
+    waiting = list(probes)
 
     def up() -> bool:
         if not alive():
-            raise _NotUpError("ended as soon as it was started")
+            raise NotUpError("ended as soon as it was started")
         waiting[:] = [probe for probe in waiting if not _answers(*probe)]
         return not waiting
 
     if not _until(up, timeout):
         host, port, path = waiting[0]
-        raise _NotUpError(f"did not answer on http://{host}:{port}{path} within {timeout:.0f} s")
+        raise NotUpError(f"did not answer on http://{host}:{port}{path} within {timeout:.0f} s")
 
 
 def _answers(host: str, port: int, path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundler.model.site import SiteConfig
+from bundler.site import index
 from bundler.site.folders import make_folder
 from bundler.site.services.daemon import Listen, Program
 from bundler.site.services.programs import find_program
@@ -20,7 +21,8 @@ def find() -> str:
 
 
 def program(config: SiteConfig, folder: Path, data: Path) -> Program:
-    """devpi-server over the server folder `data`, which `bundler.site.index.initialise` has made."""
+    """devpi-server over the server folder `data`, which is made when it is not there. Raises SiteError."""
+    index.initialise(data)
     port = config.backends.index
     temporary = make_folder(data / "tmp")
     return Program(

@@ -6,7 +6,7 @@ import grp
 import os
 import pwd
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from bundler.errors import SiteError
 from bundler.model.site import SiteConfig
 from bundler.site.folders import make_folder
 from bundler.site.services import Store
-from bundler.site.services.daemon import Listen, Program
+from bundler.site.services.daemon import Listen, Probes, Program
 from bundler.site.services.programs import find_program
-from bundler.site.templates import render
+from bundler.templates import render
 
 _USERS = ("nginx", "www-data", "nobody")
 
@@ -43,14 +43,16 @@ def find() -> str:
 
 
 def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection[Store]) -> Program:
-    """nginx in front of `stores`; its config is written into `folder`."""
-    servers = [server for store, server in _servers(config, web_root).items() if store in stores]
+    """An nginx of our own in front of `stores`; its config is written into `folder`."""
+    servers = _chosen(config, web_root, stores)
     text = render(
+        "bundler.site",
         "nginx.conf.j2",
         # An open quote: the template goes on with a path below, and closes it.
         folder=_quoted(folder)[:-1],
         user=_user(web_root),
-        hosts=[f"{host}:" if ":" in host else "" for host in _hosts()],
+        hosts=_listen_on(),
+        names=(),
         servers=servers,
     )
     make_folder(folder / "tmp")
@@ -62,8 +64,34 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         folder=folder,
         configuration=text,
         listens=tuple(Listen(host.strip("[]"), server.port, server.setting) for server in servers for host in _hosts()),
-        probes=tuple(("127.0.0.1", server.port, server.probe) for server in servers),
+        probes=_probes(servers),
     )
+
+
+def configuration(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> tuple[str, Probes]:
+    """What the machine's own nginx needs in its conf.d, and the probes that answer then.
+
+    Others may be served there too: ours are told by the names that nodes and this host reach them by.
+    """
+    servers = _chosen(config, web_root, stores)
+    names = dict.fromkeys((config.address, socket.gethostname(), "localhost", "127.0.0.1", "[::1]"))
+    head = "# Written by bundler: change site.yaml, then `bundler services start`.\n"
+    return head + render(
+        "bundler.site", "nginx-servers.conf.j2", hosts=_listen_on(), names=names, servers=servers
+    ), _probes(servers)
+
+
+def _chosen(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> list[_Server]:
+    return [server for store, server in _servers(config, web_root).items() if store in stores]
+
+
+def _probes(servers: Iterable[_Server]) -> Probes:
+    return tuple(("127.0.0.1", server.port, server.probe) for server in servers)
+
+
+def _listen_on() -> list[str]:
+    """What stands before the port in `listen`."""
+    return [f"{host}:" if ":" in host else "" for host in _hosts()]
 
 
 def _servers(config: SiteConfig, web_root: Path) -> dict[Store, _Server]:

@@ -17,9 +17,11 @@ from bundler.model.items import Item
 from bundler.model.site import SiteConfig
 from bundler.site.content import Content
 from bundler.site.folders import make_folder
-from bundler.site.services.daemon import Listen, Program
+from bundler.site.services.daemon import Listen, Probes, Program
 from bundler.site.services.programs import find_program
 from bundler.site.services.registry_image import UnpackedImage
+
+CONFIGURATION = "config.yml"
 
 
 def prepare(folder: Path, items: Sequence[Item], content: Content) -> None:
@@ -34,21 +36,8 @@ def prepare(folder: Path, items: Sequence[Item], content: Content) -> None:
 def program(config: SiteConfig, folder: Path, data: Path) -> Program:
     """The registry over the folder `data`; its config is written into `folder`."""
     port = config.backends.registry
-    text = yaml.safe_dump(
-        {
-            "version": 0.1,
-            "log": {"level": "info", "accesslog": {"disabled": True}},
-            "storage": {
-                "filesystem": {"rootdirectory": str(make_folder(data))},
-                "delete": {"enabled": True},
-                "redirect": {"disable": True},
-            },
-            "http": {"addr": f"127.0.0.1:{port}", "secret": _secret(folder)},
-        },
-        sort_keys=False,
-    )
-    conf = folder / "config.yml"
-    _write_private(conf, text)
+    conf = folder / CONFIGURATION
+    text = configure(folder, port, str(make_folder(data)))
     return Program(
         name="registry",
         argv=(*_command(folder), "serve", str(conf)),
@@ -56,8 +45,32 @@ def program(config: SiteConfig, folder: Path, data: Path) -> Program:
         configuration=text,
         environment={"OTEL_TRACES_EXPORTER": "none", "TMPDIR": str(make_folder(folder / "tmp"))},
         listens=(Listen("127.0.0.1", port, "backends.registry"),),
-        probes=(("127.0.0.1", port, "/v2/"),),
+        probes=probes(port),
     )
+
+
+def configure(folder: Path, port: int, data: str) -> str:
+    """Write the config of a registry over `data`, a path as the registry sees it, into `folder`; its text."""
+    text = yaml.safe_dump(
+        {
+            "version": 0.1,
+            "log": {"level": "info", "accesslog": {"disabled": True}},
+            "storage": {
+                "filesystem": {"rootdirectory": data},
+                "delete": {"enabled": True},
+                "redirect": {"disable": True},
+            },
+            "http": {"addr": f"127.0.0.1:{port}", "secret": _secret(folder)},
+        },
+        sort_keys=False,
+    )
+    _write_private(folder / CONFIGURATION, text)
+    return text
+
+
+def probes(port: int) -> Probes:
+    """What answers once the registry is up."""
+    return (("127.0.0.1", port, "/v2/"),)
 
 
 def _command(folder: Path) -> tuple[str, ...]:

@@ -32,14 +32,18 @@ _PROGRAMS = ("bin/registry", "usr/bin/registry", "usr/local/bin/registry", "usr/
 _LIBRARIES = ("lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib")
 _DEPTH = 4  # an index may name an index; nothing real goes deeper
 _PT_INTERP = 3
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"  # what a manifest that does not say is
 
 
 @dataclass(frozen=True, slots=True)
-class _Image:
-    """One platform's image: its manifest's digest in hex, its layers bottom first."""
+class RegistryImage:
+    """One platform's image: its manifest's digest in hex, the objects of both documents, its layers bottom first."""
 
     name: str
     id: str
+    media_type: str
+    manifest: Object
+    config: Object
     layers: tuple[Object, ...]
 
 
@@ -55,7 +59,7 @@ class UnpackedImage:
 
         Raises IntegrityError (from `content`), SiteError when the image cannot be unpacked or its program does not run.
         """
-        for image in _registry_images(items, content):
+        for image in registry_images(items, content):
             tree = self._folder / f"rootfs-{image.id[:12]}"
             if not tree.is_dir():
                 self._unpack(image, tree, content)
@@ -70,7 +74,7 @@ class UnpackedImage:
         """How to run the program; empty when no image was unpacked."""
         return _command(self._link.resolve()) if self._link.is_dir() else ()
 
-    def _unpack(self, image: _Image, tree: Path, content: Content) -> None:
+    def _unpack(self, image: RegistryImage, tree: Path, content: Content) -> None:
         logger.info("taking the registry program out of %s", image.name)
         part = self._folder / f"{tree.name}.part"
         shutil.rmtree(part, ignore_errors=True)
@@ -91,7 +95,7 @@ class UnpackedImage:
                 shutil.rmtree(other, ignore_errors=True)
 
 
-def _registry_images(items: Sequence[Item], content: Content) -> Iterator[_Image]:
+def registry_images(items: Sequence[Item], content: Content) -> Iterator[RegistryImage]:
     """Images for this machine whose repository is called `registry`."""
     objects = {obj.path: obj for obj in objects_of(items)}
     for item in items:
@@ -99,15 +103,19 @@ def _registry_images(items: Sequence[Item], content: Content) -> Iterator[_Image
         if not isinstance(repository, str) or not isinstance(digest, str) or not repository.endswith("registry"):
             continue
         if found := _for_this_machine(digest, objects, content, _DEPTH):
-            id_, manifest = found
-            layers = [_blob(layer.get("digest"), objects) for layer in manifest.get("layers", [])]
-            yield _Image(item.name, id_, tuple(layer for layer in layers if layer is not None))
+            manifest, document = found
+            config = _blob(document["config"].get("digest"), objects)
+            layers = [_blob(layer.get("digest"), objects) for layer in document.get("layers", [])]
+            if config is not None and None not in layers:
+                media_type = document.get("mediaType") or OCI_MANIFEST
+                there = tuple(layer for layer in layers if layer is not None)
+                yield RegistryImage(item.name, manifest.sha256, media_type, manifest, config, there)
 
 
 def _for_this_machine(
     digest: object, objects: dict[str, Object], content: Content, depth: int
-) -> tuple[str, dict[str, Any]] | None:
-    """The digest (hex) and document of the image manifest for this machine that `digest` leads to."""
+) -> tuple[Object, dict[str, Any]] | None:
+    """The object and document of the image manifest for this machine that `digest` leads to."""
     obj = _blob(digest, objects)
     if obj is None or depth == 0:
         return None
@@ -115,7 +123,7 @@ def _for_this_machine(
     if "manifests" not in document:
         config = _blob(document.get("config", {}).get("digest"), objects)
         ours = config is not None and _is_ours(json.loads(content.read(config)))
-        return (obj.sha256, document) if ours else None
+        return (obj, document) if ours else None
     for descriptor in document["manifests"]:
         if _is_ours(descriptor.get("platform", {})) and (
             found := _for_this_machine(descriptor.get("digest"), objects, content, depth - 1)

@@ -1,0 +1,263 @@
+"""Services as the machine's own (`services: systemd`): back after a reboot, each with its own user and limits.
+
+nginx is the distribution's, with a file in its conf.d.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bundler.errors import SiteError
+from bundler.model.items import Item
+from bundler.model.site import SiteConfig
+from bundler.site import index
+from bundler.site.content import Content
+from bundler.site.folders import make_folder
+from bundler.site.host import accounts, commands, firewall, selinux
+from bundler.site.host.changes import Changes
+from bundler.site.services import ServiceStatus, Store, devpi, nginx, registry, registry_container, units
+from bundler.site.services.daemon import NotUpError, Probes, wait_for
+from bundler.site.services.setup import SetUp
+
+logger = logging.getLogger(__name__)
+
+_UNITS = Path("/etc/systemd/system")
+_QUADLETS = Path("/etc/containers/systemd")
+_QUADLET = _QUADLETS / "bundler-registry.container"
+_NGINX_CONF = Path("/etc/nginx/conf.d/bundler.conf")
+_NGINX_DROP_IN = _UNITS / "nginx.service.d" / "bundler.conf"
+_UNIT_OF = {"registry": "bundler-registry.service", "devpi": "bundler-devpi.service", "nginx": "nginx.service"}
+_REGISTRY, _DEVPI = "bundler-registry", "bundler-devpi"  # users, and the names of their units
+_HINT = "see `journalctl -u {}`"
+_STARTED_WITHIN = 90.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A service as it should be: `changed` when what runs it is new, `probes` answer once it is up."""
+
+    unit: str
+    changed: bool
+    probes: Probes
+
+
+class SystemdManager:
+    """A `ServiceManager` over systemd units; it needs root."""
+
+    def __init__(self, config: SiteConfig, web_root: Path) -> None:
+        self._set_up = SetUp(config, web_root)
+        self._folder = self._set_up.folder
+        self._changes = Changes(self._folder / "host")
+
+    def prepare(self, stores: Collection[Store], items: Sequence[Item], content: Content) -> None:
+        """See `ServiceManager.prepare`."""
+        _require_root()
+        own = self._set_up.own() & set(stores)
+        if own:
+            nginx.find()
+            _require_readable(self._set_up.web_root)
+        if "index" in own:
+            devpi.find()
+            make_folder(self._folder / "devpi")
+        if "registry" in own:
+            folder = make_folder(self._folder / "registry")
+            in_podman = choice_of_engine(self._set_up.config) == "podman"
+            if not (in_podman and registry_container.prepare(folder, items, content, self._changes)):
+                registry_container.forget(folder)
+                registry.prepare(folder, items, content)
+        if own:
+            make_folder(self._folder / "nginx")
+
+    def has(self, store: Store) -> bool:
+        """See `ServiceManager.has`."""
+        return self._set_up.has(store)
+
+    def start(self) -> None:
+        """See `ServiceManager.start`."""
+        if not (names := self._set_up.names()):
+            return
+        _require_root()
+        apply: dict[str, Callable[[], _Wanted]] = {
+            "registry": self._registry,
+            "devpi": self._devpi,
+            "nginx": self._nginx,
+        }
+        wanted = {name: apply[name]() for name in names}
+        if any(each.changed for each in wanted.values()):
+            _systemctl("daemon-reload")
+        firewall.open_ports(self._set_up.ports(), self._changes)
+        registry_folder = self._folder / "registry"
+        in_container = registry_container.prepared(registry_folder) is not None
+        selinux.allow(
+            content=make_folder(self._set_up.web_root),
+            programs=None if in_container or not registry_folder.is_dir() else registry_folder,
+            ports=self._set_up.ports(),
+            changes=self._changes,
+        )
+        for each in wanted.values():
+            self._bring_up(each)
+
+    def stop(self) -> None:
+        """See `ServiceManager.stop`."""
+        for name in reversed(self._set_up.names()):
+            if name == "nginx" and not self._changes.has("started unit", _UNIT_OF[name]):
+                # It serves others as well, and did before.
+                _NGINX_CONF.unlink(missing_ok=True)
+                _systemctl("reload", _UNIT_OF[name])
+            else:
+                _systemctl("stop", _UNIT_OF[name])
+
+    def status(self) -> tuple[ServiceStatus, ...]:
+        """See `ServiceManager.status`."""
+        found = []
+        for name in self._set_up.names():
+            state, pid = _state(_UNIT_OF[name])
+            log = f"journalctl -u {_UNIT_OF[name]}"
+            found.append(ServiceStatus(name, state == "active", int(pid) or None, self._set_up.address(name), log))
+        return tuple(found)
+
+    def remove(self) -> None:
+        """See `ServiceManager.remove`."""
+        if not self._set_up.names():
+            return
+        _require_root()
+        self.stop()
+        self._changes.undo()
+        _systemctl("daemon-reload")
+        if _state(_UNIT_OF["nginx"])[0] == "active":
+            _systemctl("reload", _UNIT_OF["nginx"])
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _registry(self) -> _Wanted:
+        config, root = self._set_up.config, self._set_up.root
+        folder, data, unit = self._folder / "registry", make_folder(root / "registry"), _UNIT_OF["registry"]
+        user = accounts.ensure(_REGISTRY, self._changes)
+        accounts.own(data, user)
+        if found := registry_container.prepared(folder):
+            text = registry.configure(folder, config.backends.registry, registry_container.DATA)
+            quadlet = registry_container.quadlets()
+            made = (units.container if quadlet else units.container_service)(
+                _REGISTRY,
+                found,
+                configuration=folder / registry.CONFIGURATION,
+                data=data,
+                ids=(user.pw_uid, user.pw_gid),
+                root=root,
+            )
+            path = _QUADLET if quadlet else _UNITS / unit
+            probes = registry.probes(config.backends.registry)
+        else:
+            program = registry.program(config, folder, data)
+            text, probes, path = program.configuration, program.probes, _UNITS / unit
+            accounts.own(folder / "tmp", user)
+            writable = (data, folder / "tmp")
+            made = units.service(
+                program, description="bundler: the registry", user=_REGISTRY, writable=writable, root=root
+            )
+        os.chown(folder / registry.CONFIGURATION, user.pw_uid, user.pw_gid)
+        (_UNITS / unit if path == _QUADLET else _QUADLET).unlink(missing_ok=True)  # how it ran before
+        return _Wanted(unit, self._write(path, made, f"{made}\n{text}", folder), probes)
+
+    def _devpi(self) -> _Wanted:
+        root = self._set_up.root
+        folder, data = self._folder / "devpi", root / "devpi"
+        program = devpi.program(self._set_up.config, folder, data)
+        user = accounts.ensure(_DEVPI, self._changes)
+        # The password of devpi's root is bundler's alone.
+        accounts.own(data, user, keep=(index.PASSWORD_FILE,))
+        made = units.service(
+            program, description="bundler: the index (devpi)", user=_DEVPI, writable=(data,), root=root
+        )
+        unit = _UNIT_OF["devpi"]
+        return _Wanted(unit, self._write(_UNITS / unit, made, made, folder), program.probes)
+
+    def _nginx(self) -> _Wanted:
+        text, probes = nginx.configuration(self._set_up.config, self._set_up.web_root, self._set_up.served())
+        unit, folder = _UNIT_OF["nginx"], self._folder / "nginx"
+        if _state(unit)[0] != "active" and not self._changes.has("started unit", unit):
+            self._changes.make("started unit", unit, lambda: None)
+        changed = False
+        if self._changes.has("started unit", unit):
+            behind = [_UNIT_OF[name] for name in self._set_up.names() if name != "nginx"]
+            drop_in = units.nginx_drop_in(behind, root=self._set_up.root)
+            changed = self._write(_NGINX_DROP_IN, drop_in, drop_in, folder)
+        changed |= self._changes.write(_NGINX_CONF, text)
+        try:
+            commands.run(["nginx", "-t", "-q"], hint=f"see what else is in {_NGINX_CONF.parent}")
+        except SiteError:
+            _NGINX_CONF.unlink(missing_ok=True)  # the machine's nginx must still be able to start
+            raise
+        return _Wanted(unit, changed, probes)
+
+    def _write(self, path: Path, text: str, identity: str, folder: Path) -> bool:
+        """Have `text` in the unit file `path`; whether that, or the rest of `identity`, is new since it last ran."""
+        known, digest = folder / "identity", hashlib.sha256(identity.encode()).hexdigest()
+        changed = self._changes.write(path, text)
+        if known.exists() and known.read_text() == digest:
+            return changed
+        known.write_text(digest)
+        return True
+
+    def _bring_up(self, wanted: _Wanted) -> None:
+        unit = wanted.unit
+        if not unit.startswith(_REGISTRY) or not _QUADLET.exists():
+            self._enable(unit)
+        shared = unit == _UNIT_OF["nginx"] and not self._changes.has("started unit", unit)
+        verb = ("reload" if shared else "restart") if wanted.changed else "start"
+        try:
+            _systemctl(verb, unit)
+            wait_for(wanted.probes, lambda: _state(unit)[0] in ("active", "activating"), _STARTED_WITHIN)
+        except NotUpError as failure:
+            said = commands.run(
+                ["journalctl", "-u", unit, "-n", "10", "--no-pager", "-o", "cat"], hint=_HINT.format(unit)
+            )
+            raise SiteError(
+                f"{unit} {failure}; its journal ends with:\n{said.rstrip()}", hint=_HINT.format(unit)
+            ) from None
+
+    def _enable(self, unit: str) -> None:
+        if not commands.succeeds(["systemctl", "is-enabled", "--quiet", unit]):
+            self._changes.make("enabled unit", unit, lambda: _systemctl("enable", "--quiet", unit))
+
+
+def choice_of_engine(config: SiteConfig) -> Literal["podman", "none"]:
+    """What runs the registry."""
+    if config.engine == "auto":
+        return "podman" if commands.has("podman") else "none"
+    return config.engine
+
+
+def _systemctl(*words: str) -> None:
+    commands.run(["systemctl", *words], hint=_HINT.format(words[-1]) if len(words) > 1 else "see `systemctl status`")
+
+
+def _state(unit: str) -> tuple[str, str]:
+    """ActiveState and MainPID (systemctl(1))."""
+    argv = ["systemctl", "show", "--property=ActiveState", "--property=MainPID", unit]
+    properties = dict(line.partition("=")[::2] for line in commands.run(argv, hint="see `systemctl`").splitlines())
+    return properties.get("ActiveState", ""), properties.get("MainPID", "0")
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise SiteError(
+            "setting up the machine's services takes root",
+            hint="run it as root, or set `services: process` in site.yaml with a root of your own",
+        )
+
+
+def _require_readable(web_root: Path) -> None:
+    """nginx's workers run as a user without rights: they have to get at the web root."""
+    for folder in (web_root, *web_root.parents):
+        if folder.exists() and not folder.stat().st_mode & 0o001:
+            raise SiteError(
+                f"nginx cannot serve {web_root}: {folder} is closed to others",
+                hint=f"name another root, or `chmod o+x {folder}`",
+            )

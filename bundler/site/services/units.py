@@ -1,0 +1,67 @@
+"""The text of systemd units (systemd.service(5), systemd.exec(5), podman-systemd.unit(5))."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundler.errors import SiteError
+from bundler.site.services.daemon import Program
+from bundler.site.services.registry_container import DATA, RegistryContainer
+from bundler.templates import render
+
+
+def service(program: Program, *, description: str, user: str, writable: Sequence[Path], root: Path) -> str:
+    """A unit that runs `program` as `user`, who may write in `writable` and nowhere else."""
+    return render(
+        "bundler.site",
+        "service.unit.j2",
+        description=description,
+        argv=program.argv,
+        environment=program.environment,
+        user=user,
+        writable=writable,
+        **_places(root),
+    )
+
+
+def container(
+    name: str, found: RegistryContainer, *, configuration: Path, data: Path, ids: tuple[int, int], root: Path
+) -> str:
+    """The registry's quadlet."""
+    values = _container(name, found, configuration, data, ids)
+    return render("bundler.site", "registry.container.j2", **values, **_places(root))
+
+
+def container_service(
+    name: str, found: RegistryContainer, *, configuration: Path, data: Path, ids: tuple[int, int], root: Path
+) -> str:
+    """The same for a podman without quadlets."""
+    values = _container(name, found, configuration, data, ids)
+    return render("bundler.site", "registry-podman.unit.j2", **values, **_places(root))
+
+
+def nginx_drop_in(after: Sequence[str], *, root: Path) -> str:
+    """What an nginx that serves nobody else gets on top of its distribution's unit."""
+    return render("bundler.site", "nginx.unit.j2", after=after, **_places(root))
+
+
+def _container(
+    name: str, found: RegistryContainer, configuration: Path, data: Path, ids: tuple[int, int]
+) -> dict[str, object]:
+    return {
+        "name": name,
+        "image": found.image,
+        "user": ids,
+        "volumes": ((data, DATA, "rw,Z"), (configuration, found.configuration, "ro,Z")),
+    }
+
+
+def _places(root: Path) -> dict[str, object]:
+    """The root as units name it, and whether it lies where homes are, which units hide."""
+    text = str(root)
+    if not text.isprintable() or any(sign in text for sign in " \"'\\$%:"):
+        raise SiteError(
+            f"systemd units cannot name {text!r} plainly", hint="name a root without blanks, quotes, `$`, `%` and `:`"
+        )
+    return {"root": text, "among_homes": text.startswith(("/home/", "/root/", "/run/user/"))}
