@@ -89,7 +89,7 @@ def air_gap(work: Path) -> Iterator[tuple[Host, Host]]:
     with ExitStack() as stack:
         for namespace in (site, node):
             HERE.run(["ip", "netns", "add", namespace])
-            stack.callback(_remove_namespace, namespace)
+            stack.callback(remove_namespace, namespace)
         HERE.run(["ip", "link", "add", "veth0", "netns", site, "type", "veth", "peer", "name", "veth0", "netns", node])
         for namespace, address in ((site, SITE_ADDRESS), (node, NODE_ADDRESS)):
             inside = Host(namespace, address, _enter(namespace))
@@ -138,7 +138,7 @@ def _own_folders(namespace: str, work: Path) -> Iterator[int]:
             holder.kill()
 
 
-def _remove_namespace(namespace: str) -> None:
+def remove_namespace(namespace: str) -> None:
     """End what still runs in a namespace of ours, then the namespace."""
     for line in HERE.run(["ip", "netns", "pids", namespace], check=False).stdout.split():
         with suppress(ProcessLookupError):  # it may end on its own in between

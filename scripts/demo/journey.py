@@ -87,14 +87,22 @@ def site(host: Host, work: Path, *, own_ports: bool) -> Iterator[Site]:
     `own_ports`: it has the host to itself and takes bundler's default ports. Otherwise it gets free ones.
     """
     root = work / "site"
-    options: tuple[str, ...] = ("--root", str(root), "--address", host.address)
+    options: tuple[str, ...] = ("--root", str(root), "--address", host.address, "--services", "process")
     web, registry = f"http://{host.address}", f"{host.address}:5000"
     if not own_ports:
         ports = {name: free_port() for name in ("web", "registry", "index")}
         backends = {name: free_port() for name in ("registry", "index")}
         file = work / "site.yaml"
         file.write_text(
-            yaml.safe_dump({"address": host.address, "root": str(root), "ports": ports, "backends": backends})
+            yaml.safe_dump(
+                {
+                    "address": host.address,
+                    "root": str(root),
+                    "services": "process",
+                    "ports": ports,
+                    "backends": backends,
+                }
+            )
         )
         options = ("--site", str(file))
         web, registry = f"http://{host.address}:{ports['web']}", f"{host.address}:{ports['registry']}"

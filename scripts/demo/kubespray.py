@@ -32,7 +32,7 @@ _REAL_NAMES = {"conntrack": "conntrack-tools", "iptables": "iptables-nft", "ebta
 # Something for a closure to find.
 _REQUIRES = {"conntrack-tools": ("libnetfilter_conntrack",), "podman": ("conmon", "container-selinux")}
 # What profiles/kubespray-2.x.yaml asks for beside.
-_PROFILE_PACKAGES = ("nginx", "podman", "sshpass", "python3.12", "nfs-utils")
+_PROFILE_PACKAGES = ("nginx", "podman", "policycoreutils-python-utils", "sshpass", "python3.12", "nfs-utils")
 
 
 def publish(

@@ -17,14 +17,18 @@ runtime = "runc"
 [containers]
 default_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]
 """
-# What a script for nodes finds on Rocky 8, the repositories that nobody can reach included.
-_ROCKY = """\
+# The repositories of a stock Rocky, which nobody can reach.
+STOCK_REPOSITORIES = """\
 mkdir -p /etc/yum.repos.d /etc/dnf
 cat >/etc/yum.repos.d/Rocky-BaseOS.repo <<'END'
 [baseos]
 name=Rocky Linux $releasever - BaseOS
 mirrorlist=https://mirrors.rockylinux.org/mirrorlist?arch=$basearch&repo=BaseOS-$releasever
 END
+"""
+# What a script for nodes finds on Rocky 8.
+_ROCKY = f"""\
+{STOCK_REPOSITORIES}
 rm -f /etc/os-release
 cat >/etc/os-release <<'END'
 NAME="Rocky Linux"
