@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler import inputs
+from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.errors import BundleError, SiteError
 from bundler.kinds import KINDS
@@ -17,6 +18,8 @@ from bundler.model.node_files import NodeFiles
 from bundler.model.site import Served, SiteConfig
 from bundler.progress import Progress
 from bundler.recipes import RECIPES
+from bundler.site.content import Content
+from bundler.site.kept import Kept
 from bundler.site.node_folder import fill
 from bundler.site.node_setup import compose
 from bundler.site.services.choice import settled
@@ -64,28 +67,48 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
     """
     config = settled(config)
     with Bundle(path, progress) as bundle:
-        by_kind = items_by_kind(bundle)
-        manifest = bundle.manifest
         progress.start("installing", bundle.unchecked())
-        with Site(config).opened(manifest, bundle) as site:
-            inputs.keep_site(config)
-            for kind in KINDS:
-                logger.info("loading %s", kind.name)
-                kind.load(by_kind[kind.name], bundle, site)
+
+        def finish() -> None:
             # What no kind had to read, for it was there already or is for people only, is checked all the same.
             bundle.verify(jobs=_JOBS)
             progress.finish()
-            served = Served(config, manifest.name, manifest.version)
-            site.commit(emit(manifest.items, served))
-            written = site.written
-        return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
+
+        return _publish(bundle.manifest, bundle, str(path), Site(config), finish)
+
+
+def rollback(name: str, version: str | None, config: SiteConfig) -> Installed:
+    """Make an earlier release current again: `version`, or the one that was before; from what the site has of it.
+
+    It comes as a new one does, and finds all in place: until the switch at the end the running release is as it was.
+    Raises SiteError when there is no such release.
+    """
+    site = Site(config)
+    site.services.start()
+    release = site.earlier(name, version)
+    return _publish(release.manifest, Kept(site.releases(), site), str(release.path), site, lambda: None)
+
+
+def _publish(manifest: Manifest, content: Content, origin: str, site: Site, finish: Callable[[], None]) -> Installed:
+    """Load `manifest` with `content` into `site` and switch to it; `finish` is called when all was loaded."""
+    by_kind = items_by_kind(manifest, origin)
+    with site.opened(manifest, content):
+        inputs.keep_site(site.config)
+        for kind in KINDS:
+            logger.info("loading %s", kind.name)
+            kind.load(by_kind[kind.name], content, site)
+        finish()
+        served = Served(site.config, manifest.name, manifest.version)
+        site.commit(emit(manifest.items, served))
+        written = site.written
+    return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
 
 
 def outlook(path: Path, config: SiteConfig) -> Outlook:
     """What installing the bundle at `path` would do. Changes nothing."""
     with Bundle(path) as bundle:
-        items_by_kind(bundle)
         manifest = bundle.manifest
+        items_by_kind(manifest, str(path))
         needed = sum(obj.size for obj in manifest.payload)
     site = Site(config)
     there = any(release.id == manifest.id and release.current for release in site.releases())
@@ -119,24 +142,25 @@ def emit(items: Sequence[Item], served: Served) -> NodeFiles:
     return compose(served, parts)
 
 
-def items_by_kind(bundle: Bundle) -> dict[str, tuple[Item, ...]]:
-    """The bundle's items by kind. Raises BundleError for a kind not known here, and for an object outside its kind.
+def items_by_kind(manifest: Manifest, origin: str) -> dict[str, tuple[Item, ...]]:
+    """The items by kind; `origin` names the bundle in messages.
 
-    A recipe's item has no objects: there is nothing of it to load.
+    Raises BundleError for a kind not known here, and for an object outside its kind. A recipe's item has no objects:
+    there is nothing of it to load.
     """
     kinds: dict[str, tuple[str, ...]] = {kind.name: kind.folders for kind in KINDS}
     kinds |= {recipe.name: () for recipe in RECIPES}
     found: dict[str, list[Item]] = defaultdict(list)
-    for item in bundle.manifest.items:
+    for item in manifest.items:
         if item.kind not in kinds:
             raise BundleError(
-                f"{bundle.path}: {item.name} is of kind {item.kind!r}, which this bundler does not know",
+                f"{origin}: {item.name} is of kind {item.kind!r}, which this bundler does not know",
                 hint="install with the version of bundler that built it, or a newer one",
             )
         for obj in item.objects:
             if obj.path.split("/", 1)[0] not in kinds[item.kind]:
                 raise BundleError(
-                    f"{bundle.path}: {obj.path} belongs to {item.kind} {item.name} but lies outside its folders",
+                    f"{origin}: {obj.path} belongs to {item.kind} {item.name} but lies outside its folders",
                     hint="the bundle was not made by bundler; ask where it comes from",
                 )
         found[item.kind].append(item)

@@ -21,8 +21,8 @@ from bundler.cli import bundles, connected, site
 def cli() -> None:
     """Carry RPMs, container images, Python wheels and files across an air gap in one verified tarball.
 
-    On a connected machine: plan, lock, build. Anywhere: verify, inspect. On the closed side: install, status, services,
-    nodes, check-node, uninstall.
+    On a connected machine: plan, lock, build. Anywhere: verify, inspect. On the closed side: install, status, rollback,
+    prune, services, nodes, check-node, uninstall.
     """
 
 
@@ -39,7 +39,7 @@ def completion(shell: str) -> None:
 for _command in (
     *(connected.plan, connected.lock, connected.build, connected.profiles),
     *(bundles.verify, bundles.inspect),
-    *(site.install, site.status, site.services, site.nodes, site.check_node, site.uninstall),
+    *(site.install, site.status, site.rollback, site.prune, site.services, site.nodes, site.check_node, site.uninstall),
 ):
     cli.add_command(_command)
 

@@ -89,6 +89,39 @@ def status(common: Common, root: Path | None, site_file: Path | None) -> Answer:
     return Answer(document, lines)
 
 
+@click.command()
+@click.argument("name")
+@click.argument("version", required=False)
+@root_option
+@site_option
+@command
+def rollback(common: Common, name: str, version: str | None, root: Path | None, site_file: Path | None) -> Answer:
+    """Serve an earlier release of NAME again: VERSION, or the one before; from what the site still has of it."""
+    from bundler import install as pipeline
+    from bundler.inputs import read_site
+
+    done = pipeline.rollback(name, version, read_site(site_file, address=None, root=root))
+    document = {"name": done.name, "version": done.version, "id": done.id, "url": done.url}
+    return Answer(document, [f"{done.name} {done.version} is served again", done.url])
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Releases of each name to keep.")
+@root_option
+@site_option
+@command
+def prune(common: Common, name: str | None, keep: int, root: Path | None, site_file: Path | None) -> Answer:
+    """Delete earlier releases, of NAME or of all, and what only they used in the registry and the index."""
+    from bundler.inputs import read_site
+    from bundler.site.site import Site
+
+    gone = Site(read_site(site_file, address=None, root=root)).prune(name, keep=keep)
+    document = [{"name": release.name, "version": release.version, "id": release.id} for release in gone]
+    lines = [f"{release.name} {release.version} is deleted" for release in gone]
+    return Answer({"deleted": document}, lines or ["there is nothing to delete"])
+
+
 @click.group()
 def services() -> None:
     """Start, stop or look at nginx, the registry and devpi."""

@@ -4,7 +4,7 @@ A kind is a folder of this package named as its section in the profile, and each
 
     spec.py      class Spec (pydantic, frozen, strict on keys)      what a person writes; parsing it is pure
     resolve.py   resolve(spec, targets, upstream) → items         online; the only verb that gets an upstream
-    load.py      load(items, bundle, site) → None                 offline; the only verb that gets a site
+    load.py      load(items, content, site) → None                offline; the only verb that gets a site
     emit.py      emit(items, served) → NodeFiles                   pure: plain data in, text out
 
 What holds for every kind (tests/contract runs it over KINDS):
@@ -35,7 +35,7 @@ from bundler.model.site import Served
 from bundler.model.target import Target
 
 if TYPE_CHECKING:
-    from bundler.bundle.reader import Bundle
+    from bundler.site.content import Content
     from bundler.site.site import Site
     from bundler.transfer.upstream import Upstream
 
@@ -45,7 +45,7 @@ class Resolve(Protocol):
 
 
 class Load(Protocol):
-    def __call__(self, items: tuple[Item, ...], bundle: Bundle, site: Site, /) -> None: ...
+    def __call__(self, items: tuple[Item, ...], content: Content, site: Site, /) -> None: ...
 
 
 class Emit(Protocol):

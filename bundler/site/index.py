@@ -21,7 +21,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urljoin
 
 import requests
 
@@ -37,7 +37,7 @@ PROD = "prod"
 PASSWORD_FILE = ".root-password"  # noqa: S105 - a name
 _TIMEOUT = (10, 600)  # seconds to connect, and without an answer: the index hashes a large wheel before it says yes
 _SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
-_SIMPLE_LINK = re.compile(r"""([^/"'<>\s]+)#sha256=([0-9a-f]{64})""")
+_SIMPLE_LINK = re.compile(r"""([^"'<>\s]+)#sha256=([0-9a-f]{64})""")
 _DEVPI_HINT = "see <root>/services/devpi for its log, then run it again"
 
 
@@ -107,6 +107,10 @@ class WheelIndex:
         """
         self._server.commit()
 
+    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]:
+        """The bytes of the wheel `obj` of an earlier release (name, version), not verified. Raises SiteError."""
+        yield from self._server.fetch(release, project, obj)
+
     def remove(self, name: str, version: str, *, purge: bool) -> None:
         """Take a release away from the nodes; with `purge` delete its wheels too. Raises SiteError."""
         self._server.remove(name, version, purge=purge)
@@ -122,6 +126,8 @@ class _Server(Protocol):
     def upload(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None: ...
 
     def commit(self) -> None: ...
+
+    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]: ...
 
     def remove(self, name: str, version: str, *, purge: bool) -> None: ...
 
@@ -157,6 +163,9 @@ class _Devpi:
             return  # no release ever brought a wheel here
         mine = [f"root/{index_name(name, version)}"] if self._staged else []
         self._switch([*mine, *(base for base, release in self._bases().items() if release[0] != name)])
+
+    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]:
+        return self._http.fetch(f"{self._index(*release)}/+simple/", project, obj)
 
     def remove(self, name: str, version: str, *, purge: bool) -> None:
         if not self._data.exists():
@@ -254,6 +263,10 @@ class _External:
     def commit(self) -> None:
         pass
 
+    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]:
+        del release  # they share one index
+        return self._http.fetch(self._simple, project, obj)
+
     def remove(self, name: str, version: str, *, purge: bool) -> None:
         if purge:
             log.warning(
@@ -291,17 +304,35 @@ class _Http:
 
     def stated(self, simple: str, project: str, obj: Object) -> str | None:
         """The sha256 that the simple API at `simple` states for the file of `obj`; None when it has no such file."""
+        found = self._files(simple, project).get(_file_name(obj))
+        return found[1] if found else None
+
+    def fetch(self, simple: str, project: str, obj: Object) -> Iterator[bytes]:
+        """The bytes of the file of `obj`, from where the simple API at `simple` says it is. Raises SiteError."""
+        found = self._files(simple, project).get(_file_name(obj))
+        if found is None:
+            raise SiteError(f"{simple}{project}/ has no {_file_name(obj)}", hint=self._hint)
+        with self.call("GET", found[0], expect=(200,), stream=True) as answer:
+            yield from answer.iter_content(1 << 20)
+
+    def _files(self, simple: str, project: str) -> dict[str, tuple[str, str | None]]:
+        """URL and sha256 of each file that the simple API at `simple` has of `project`, by its name."""
         normalised = re.sub(r"[-_.]+", "-", project).lower()
+        page = f"{simple}{normalised}/"
         accept = {"Accept": f"{_SIMPLE_JSON}, text/html;q=0.1"}
-        answer = self.call("GET", f"{simple}{normalised}/", expect=(200, 404), headers=accept)
+        answer = self.call("GET", page, expect=(200, 404), headers=accept)
         if answer.status_code == 404:
-            return None
+            return {}
         if answer.headers.get("Content-Type", "").startswith(_SIMPLE_JSON):
-            files = {file["filename"]: file["hashes"].get("sha256") for file in answer.json()["files"]}
-        else:
-            files = {unquote(name): sha256 for name, sha256 in _SIMPLE_LINK.findall(answer.text)}
-        found: str | None = files.get(_file_name(obj))
-        return found
+            files = answer.json()["files"]
+            return {
+                file["filename"]: (urljoin(page, file["url"].partition("#")[0]), file["hashes"].get("sha256"))
+                for file in files
+            }
+        return {
+            unquote(href.rpartition("/")[2]): (urljoin(page, href), sha256)
+            for href, sha256 in _SIMPLE_LINK.findall(answer.text)
+        }
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):

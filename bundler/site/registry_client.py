@@ -65,14 +65,16 @@ class RegistryClient:
         actions: str = "pull,push",
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
+        stream: bool = False,
     ) -> requests.Response:
         """One request to `/v2/<prefix>/<repository>/<path>`; the answer's status is one of `expect`.
 
-        `actions` is what a token server is asked to allow. Raises SiteError for any other answer, SpaceError when the
-        registry's disk is full.
+        `actions` is what a token server is asked to allow; with `stream` the answer's body is left to read. Raises
+        SiteError for any other answer, SpaceError when the registry's disk is full.
         """
         url, scopes = self._url(repository, path), (self._scope(repository, actions),)
-        return self._patiently(lambda: self._send(method, url, scopes, tuple(expect), headers=headers, data=data))
+        how: dict[str, Any] = {"headers": headers, "data": data, "stream": stream}
+        return self._patiently(lambda: self._send(method, url, scopes, tuple(expect), **how))
 
     def upload(self, repository: str, digest: str, body: Body, *, mount_from: str | None = None) -> int:
         """Bring a blob: mounted from another repository that has it, else by one streaming PUT; gives the bytes sent.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.bundle.manifest import MANIFEST, Manifest
 
-# Below a web root. Both start with a dot: nginx serves no such name, and no release can be called so.
+# Below a web root. All start with a dot: nginx serves no such name, and no release can be called so.
 RELEASES = ".releases"
 STAGING = ".staging"
+HISTORY = ".history"
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -57,3 +58,21 @@ def installed(web_root: Path) -> Iterator[InstalledRelease]:
 def leads_to(link: Path, tree: Path) -> bool:
     """Whether `link` is the symbolic link that makes `tree` current."""
     return link.is_symlink() and link.readlink() == Path(RELEASES, tree.name)
+
+
+def note_current(web_root: Path, release: Release) -> None:
+    """Note that `release` is current from now on."""
+    folder = web_root / HISTORY
+    folder.mkdir(mode=0o755, exist_ok=True)
+    with (folder / release.name).open("a") as file:
+        file.write(f"{release.folder}\n")
+
+
+def by_currency(web_root: Path, releases: Iterable[InstalledRelease]) -> list[InstalledRelease]:
+    """`releases` of one name, the one that is or was current last first; those that never were come at the end."""
+    found = list(releases)
+    lines: list[str] = []
+    if found and (file := web_root / HISTORY / found[0].name).is_file():
+        lines = file.read_text().splitlines()
+    last = {folder: number for number, folder in enumerate(lines)}
+    return sorted(found, key=lambda release: (release.current, last.get(release.folder, -1)), reverse=True)

@@ -33,7 +33,7 @@ from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.index import WheelIndex
 from bundler.site.registry import RegistryStore, discard_uploads
-from bundler.site.releases import InstalledRelease, Release
+from bundler.site.releases import InstalledRelease, Release, by_currency
 from bundler.site.services import ServiceManager, Store
 from bundler.site.services.choice import manager
 from bundler.site.web import WebRoot
@@ -156,6 +156,36 @@ class Site:
             if not staying:
                 self.services.remove()
 
+    def earlier(self, name: str, version: str | None) -> InstalledRelease:
+        """The release of `name` that is called `version`, or the one that was current before. Raises SiteError."""
+        found = by_currency(self.web.directory, (release for release in self.releases() if release.name == name))
+        kept = ", ".join(release.version for release in found) or "none"
+        wanted = [r for r in found if (not r.current if version is None else version in (r.version, r.id, r.id[:12]))]
+        if not wanted:
+            what = f"{name} {version}" if version else f"an earlier release of {name}"
+            raise SiteError(f"the site has not {what}; it has: {kept}", hint="see `bundler status`")
+        return wanted[0]
+
+    def prune(self, name: str | None, *, keep: int) -> list[InstalledRelease]:
+        """Delete earlier releases; of each name `keep` stay, those that were current last, the current one counted.
+
+        What another release uses stays; what the registry has beside that is collected. Gives what was deleted.
+        """
+        releases = self.releases()
+        going: list[InstalledRelease] = []
+        for each in sorted({release.name for release in releases if name in (None, release.name)}):
+            ordered = by_currency(self.web.directory, (release for release in releases if release.name == each))
+            going += [release for release in ordered[keep:] if not release.current]
+        with self._lock():
+            if going:
+                self.services.start()
+                self._remove_from_stores(going, [release for release in releases if release not in going], purge=True)
+            for release in going:
+                self.web.remove(release)
+            if self.config.registry is None and self.services.has("registry"):
+                self.services.collect_garbage()
+        return going
+
     @contextmanager
     def _lock(self) -> Iterator[None]:
         make_folder(self.root)
@@ -187,7 +217,8 @@ class Site:
         self, going: Sequence[InstalledRelease], staying: Sequence[InstalledRelease], *, purge: bool
     ) -> None:
         if self.services.has("index"):
-            for release in going:
+            used = {(release.name, release.version) for release in staying}
+            for release in (each for each in going if (each.name, each.version) not in used):
                 self.index.remove(release.name, release.version, purge=purge)
         if not self.services.has("registry"):
             return

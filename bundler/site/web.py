@@ -3,6 +3,7 @@
     <web root>/<name>                                → .releases/<name>-<version>-<id>, what nodes see
     <web root>/.releases/<name>-<version>-<id>/      complete trees: rpms, files, keys, nodes, manifest.json
     <web root>/.staging/<name>-<version>-<id>/       a tree being filled; an interrupted load goes on in it
+    <web root>/.history/<name>                       folders of its releases, in the order in which they were current
     <web root>/.staging/<name>-<version>-<id>.parts/ files being written; each is renamed into its tree when verified
 
 Publishing a release is two renames: its tree into .releases, then the link over the earlier one.
@@ -30,7 +31,16 @@ from bundler.model.node_files import NodeFiles, NodeTree
 from bundler.site.archive import Member, members
 from bundler.site.content import Content
 from bundler.site.folders import link_target, make_folder, parent_of, regular, sync_folder, tidy
-from bundler.site.releases import RELEASES, STAGING, InstalledRelease, Release, installed, leads_to
+from bundler.site.releases import (
+    HISTORY,
+    RELEASES,
+    STAGING,
+    InstalledRelease,
+    Release,
+    installed,
+    leads_to,
+    note_current,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +129,7 @@ class WebRoot:
         """Delete every release and what was staged, and the folder too when nothing else is in it."""
         for name in {release.name for release in self.releases()}:
             self.unlink(name)
-        for tree in (RELEASES, STAGING):
+        for tree in (RELEASES, STAGING, HISTORY):
             shutil.rmtree(self.directory / tree, ignore_errors=True)
         with suppress(OSError):
             self.directory.rmdir()
@@ -261,6 +271,7 @@ class _Load:
             new.symlink_to(Path(RELEASES, self._complete.name))
             new.rename(link)
             sync_folder(self._directory)
+            note_current(self._directory, self._release)
 
     def _part(self) -> Path:
         return self.parts / str(next(self._numbers))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from bundler.model.items import Item
 
 if TYPE_CHECKING:
-    from bundler.bundle.reader import Bundle
+    from bundler.site.content import Content
     from bundler.site.site import Site
 
 
-def load(items: tuple[Item, ...], bundle: Bundle, site: Site) -> None:
+def load(items: tuple[Item, ...], content: Content, site: Site) -> None:
     """Stage nothing; `install` checks the bytes all the same."""
-    del items, bundle, site
+    del items, content, site

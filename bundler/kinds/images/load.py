@@ -8,11 +8,11 @@ from bundler.kinds.images.attributes import ImageAttributes, object_of
 from bundler.model.items import Item, Object
 
 if TYPE_CHECKING:
-    from bundler.bundle.reader import Bundle
+    from bundler.site.content import Content
     from bundler.site.site import Site
 
 
-def load(items: tuple[Item, ...], bundle: Bundle, site: Site) -> None:
+def load(items: tuple[Item, ...], content: Content, site: Site) -> None:
     """Stage every image under its repository, the source registry stripped.
 
     Raises BundleError when an item does not hold together, IntegrityError for damaged bytes, SiteError, SpaceError.
@@ -22,7 +22,7 @@ def load(items: tuple[Item, ...], bundle: Bundle, site: Site) -> None:
 
     def stage(blob: tuple[tuple[str, str], Object]) -> None:
         (repository, digest), obj = blob
-        site.registry.stage_blob(repository, digest, obj, bundle)
+        site.registry.stage_blob(repository, digest, obj, content)
 
     # The largest first, so that no thread is left alone with one at the end.
     site.each(stage, sorted(blobs.items(), key=lambda blob: (-blob[1].size, blob[0])))
@@ -30,4 +30,4 @@ def load(items: tuple[Item, ...], bundle: Bundle, site: Site) -> None:
         for manifest in image.manifests:
             tags = image.tags if manifest.digest == image.digest else ()
             obj = object_of(item, manifest.digest)
-            site.registry.stage_manifest(image.repository, tags, manifest.media_type, obj, bundle)
+            site.registry.stage_manifest(image.repository, tags, manifest.media_type, obj, content)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from bundler.model.items import Item, objects_of
 
 if TYPE_CHECKING:
-    from bundler.bundle.reader import Bundle
+    from bundler.site.content import Content
     from bundler.site.site import Site
 
 
-def load(items: tuple[Item, ...], bundle: Bundle, site: Site) -> None:
+def load(items: tuple[Item, ...], content: Content, site: Site) -> None:
     """Stage every package, metadata file and key. Raises IntegrityError for damaged bytes, SiteError, SpaceError."""
-    site.each(lambda obj: site.web.stage(obj, bundle), objects_of(items))
+    site.each(lambda obj: site.web.stage(obj, content), objects_of(items))

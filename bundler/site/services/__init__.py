@@ -49,6 +49,13 @@ class ServiceManager(Protocol):
         """Stop every service that runs; nothing happens to their data."""
         ...
 
+    def collect_garbage(self) -> None:
+        """Have the registry, which runs, delete the blobs that no manifest names. Nobody may push meanwhile.
+
+        Raises SiteError.
+        """
+        ...
+
     def status(self) -> tuple[ServiceStatus, ...]:
         """Every service that was set up, in the order in which they start."""
         ...

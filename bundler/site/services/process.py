@@ -58,6 +58,10 @@ class ProcessManager:
         for name in reversed(self._programs()):
             Daemon(self._folder / name).stop(timeout=_STOPPED_WITHIN)
 
+    def collect_garbage(self) -> None:
+        """See `ServiceManager.collect_garbage`."""
+        registry.collect_garbage(self._folder / "registry")
+
     def status(self) -> tuple[ServiceStatus, ...]:
         """See `ServiceManager.status`."""
         found = []

@@ -17,6 +17,7 @@ from bundler.model.items import Item
 from bundler.model.site import SiteConfig
 from bundler.site.content import Content
 from bundler.site.folders import make_folder
+from bundler.site.host import commands
 from bundler.site.services.daemon import Listen, Probes, Program
 from bundler.site.services.programs import find_program
 from bundler.site.services.registry_image import UnpackedImage
@@ -47,6 +48,16 @@ def program(config: SiteConfig, folder: Path, data: Path) -> Program:
         listens=(Listen("127.0.0.1", port, "backends.registry"),),
         probes=probes(port),
     )
+
+
+def collect_garbage(folder: Path) -> None:
+    """Delete the blobs that no manifest names, by the registry's own command. Raises SiteError."""
+    run_collection((*_command(folder), "garbage-collect", str(folder / CONFIGURATION)))
+
+
+def run_collection(argv: Sequence[str]) -> None:
+    """Run a garbage collection. Raises SiteError."""
+    commands.run(argv, hint="nothing that a release uses was deleted; see what the registry says, and try again")
 
 
 def configure(folder: Path, port: int, data: str) -> str:

@@ -114,6 +114,15 @@ class SystemdManager:
             else:
                 _systemctl("stop", _UNIT_OF[name])
 
+    def collect_garbage(self) -> None:
+        """See `ServiceManager.collect_garbage`."""
+        folder = self._folder / "registry"
+        if found := registry_container.prepared(folder):
+            argv = ["podman", "exec", _REGISTRY, "registry", "garbage-collect", found.configuration]
+            registry.run_collection(argv)
+        else:
+            registry.collect_garbage(folder)
+
     def status(self) -> tuple[ServiceStatus, ...]:
         """See `ServiceManager.status`."""
         found = []

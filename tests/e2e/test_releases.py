@@ -1,0 +1,228 @@
+"""A bundle every month: each release beside the last one, forward and back again, and the old ones pruned away.
+
+A client asks all three services without pause while the site changes: no answer fails, and none is neither the old nor
+the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from bundler.errors import SiteError
+from scripts.demo import images
+from scripts.demo.hosts import HERE
+from scripts.demo.internet import Internet
+from scripts.demo.journey import Site, bundler, site
+from tests.kinds.wheels.indexes import LocalIndex, serve
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+_SIZE = 6 << 20  # of what a release has alone, in each store
+_APP = "docker.io/team/app:stable"
+_INTERVAL = 0.01  # seconds between two rounds of the client
+
+
+def _filler(version: str, what: str) -> bytes:
+    return random.Random(f"{version} {what}").randbytes(_SIZE)
+
+
+def _publish(version: str, upstream: Internet, index: LocalIndex, work: Path) -> None:
+    """What the world has in the month of `version`."""
+    www = upstream.folder / "www" / "files.example"
+    www.mkdir(exist_ok=True)
+    (www / "app.bin").write_bytes(_filler(version, "file"))
+    (www / "version.txt").write_text(version)
+    layout = work / f"image-{version}"
+    files = {"/version": version.encode(), "/filler": _filler(version, "image")}
+    images.make_layout(layout, files, entrypoint=["/app"], cmd=[])
+    images.push_layout(layout, upstream.registry, "team/app", "stable")
+    index.add_wheel("thing", f"{version}.0")
+
+
+def _profile(version: str) -> dict[str, Any]:
+    return {
+        "name": "story",
+        "version": version,
+        "targets": [{"distro": "rocky", "release": "9"}],
+        "images": ["docker.io/library/registry:3", _APP],
+        "wheels": {"python": ["3.12"], "requirements": [f"thing=={version}.0"]},
+        "files": ["https://files.example/app.bin", "https://files.example/version.txt"],
+    }
+
+
+@dataclass(frozen=True)
+class Months:
+    """The bundles, by version."""
+
+    bundles: dict[str, Path]
+
+    def digest(self, version: str) -> str:
+        """Digest of the app's image."""
+        document = json.loads(bundler(HERE, "inspect", self.bundles[version], "--items", "--json").stdout)
+        (item,) = [item for item in document["items"] if item["name"].endswith("team/app")]
+        return str(item["attributes"]["digest"])
+
+
+@pytest.fixture(scope="module")
+def months(upstream: Internet, tmp_path_factory: pytest.TempPathFactory) -> Months:
+    work = tmp_path_factory.mktemp("months")
+    (work / "index").mkdir()
+    index = LocalIndex(work / "index")
+    found = {}
+    with serve(index) as served:
+        for version in ("1", "2", "3"):
+            _publish(version, upstream, index, work)
+            config = work / "config.yaml"
+            mirrors = {**upstream.mirrors, "https://pypi.org/simple": served.url.rstrip("/")}
+            config.write_text(yaml.safe_dump({"mirrors": mirrors}))
+            profile = work / f"{version}.yaml"
+            profile.write_text(yaml.safe_dump(_profile(version)))
+            built = bundler(HERE, "build", profile, "--output", work, "--config", config)
+            found[version] = Path(built.stdout.splitlines()[-1])
+    return Months(found)
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[Site]:
+    with site(HERE, tmp_path, own_ports=False) as made:
+        yield made
+
+
+def seen(where: Site) -> tuple[str, str, str]:
+    """What a node gets from each service: the file's version, the tag's digest, the wheels' page."""
+    config = yaml.safe_load((where.root / "site.yaml").read_text())
+    index = f"http://127.0.0.1:{config['ports']['index']}/root/prod/+simple/thing/"
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    file = requests.get(f"{where.web}/story/files/files.example/version.txt", timeout=10)
+    image = requests.get(f"http://{where.registry}/v2/team/app/manifests/stable", headers=accept, timeout=10)
+    wheels = requests.get(index, headers={"Accept": "application/vnd.pypi.simple.v1+json"}, timeout=10)
+    for answer in (file, image, wheels):
+        answer.raise_for_status()
+    digest = f"sha256:{hashlib.sha256(image.content).hexdigest()}"
+    versions = sorted(entry["filename"].split("-")[1] for entry in wheels.json()["files"])
+    return file.text, digest, " ".join(versions)
+
+
+@dataclass
+class Client:
+    """What a node that never stops asking has got, each different thing once."""
+
+    answers: list[tuple[str, str, str]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    rounds: int = 0
+
+
+@contextmanager
+def a_client(where: Site) -> Iterator[Client]:
+    client, stop = Client(), threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answer = seen(where)
+                if not client.answers or client.answers[-1] != answer:
+                    client.answers.append(answer)
+            except (requests.RequestException, KeyError) as error:
+                client.errors.append(str(error))
+            client.rounds += 1
+            time.sleep(_INTERVAL)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield client
+    finally:
+        stop.set()
+        thread.join()
+
+
+def run(where: Site, *arguments: str | Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(bundler(HERE, *arguments, "--json", "--root", where.root).stdout)
+    return document
+
+
+def size_of(where: Site) -> int:
+    """Bytes on the disk of what is served, each file once however many names it has; devpi's own database is none."""
+    files = {}
+    for store in ("repos", "registry", "devpi/+files"):
+        for path in (where.root / store).rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                files[path.stat().st_ino] = path.stat().st_size
+    return sum(files.values())
+
+
+@pytest.mark.timeout(300)
+def test_forward_back_and_forward_again_while_a_client_looks(months: Months, there: Site) -> None:
+    states = {version: (version, months.digest(version), f"{version}.0") for version in months.bundles}
+    there.install(months.bundles["1"])
+    assert seen(there) == states["1"]
+    with a_client(there) as client:
+        upgraded = there.install(months.bundles["2"])
+        assert seen(there) == states["2"]
+        back = run(there, "rollback", "story")
+        assert back["version"] == "1"
+        assert seen(there) == states["1"]
+        run(there, "rollback", "story", "2")
+        assert seen(there) == states["2"]
+        run(there, "rollback", "story", "1")
+        run(there, "rollback", "story")
+    assert upgraded["bytes_written"] < 3 * _SIZE  # only what is new
+    assert seen(there) == states["2"]
+    assert client.errors == []
+    assert client.rounds > 20
+    for part, allowed in enumerate(zip(states["1"], states["2"], strict=True)):
+        assert {answer[part] for answer in client.answers} <= set(allowed)
+
+
+@pytest.mark.timeout(300)
+def test_what_is_pruned_leaves_no_bytes(months: Months, there: Site, tmp_path: Path) -> None:
+    for version in ("1", "2", "3"):
+        there.install(months.bundles[version])
+    pruned = run(there, "prune", "--keep", "2")
+    assert [release["version"] for release in pruned["deleted"]] == ["1"]
+    run(there, "rollback", "story")  # to 2: all of it is still there
+    assert seen(there)[0] == "2"
+    run(there, "rollback", "story", "3")
+    pruned = run(there, "prune", "story", "--keep", "1")
+    assert [release["version"] for release in pruned["deleted"]] == ["2"]
+    assert seen(there) == ("3", months.digest("3"), "3.0")
+
+    (tmp_path / "alone").mkdir()
+    with site(HERE, tmp_path / "alone", own_ports=False) as alone:
+        alone.install(months.bundles["3"])
+        assert size_of(there) <= 1.05 * size_of(alone)
+    assert run(there, "prune") == {"deleted": []}
+
+
+def test_what_is_not_there_cannot_come_back(months: Months, there: Site) -> None:
+    there.install(months.bundles["1"])
+    done = bundler(HERE, "rollback", "story", "--root", there.root, check=False)
+    assert done.returncode == SiteError.exit_code
+    assert "the site has not an earlier release of story; it has: 1" in done.stderr
+    done = bundler(HERE, "rollback", "story", "9", "--root", there.root, check=False)
+    assert "the site has not story 9; it has: 1" in done.stderr
+
+
+def test_a_release_whose_bytes_are_gone_is_not_made_current(months: Months, there: Site) -> None:
+    """What the registry lost since cannot be rolled back to; what is served stays as it is."""
+    there.install(months.bundles["1"])
+    there.install(months.bundles["2"])
+    lost = months.digest("1").removeprefix("sha256:")
+    (there.root / "registry/docker/registry/v2/blobs/sha256" / lost[:2] / lost / "data").unlink()
+    before = seen(there)
+    done = bundler(HERE, "rollback", "story", "--root", there.root, check=False)
+    assert done.returncode == SiteError.exit_code
+    assert seen(there) == before
