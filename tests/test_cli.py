@@ -75,6 +75,25 @@ def test_reuse_fetches_nothing_that_an_earlier_bundle_has(tmp_path: Path, profil
     assert server.sent == before
 
 
+def test_volumes_are_built_split_joined_and_read(tmp_path: Path, server: fake.Upstream) -> None:
+    profile = tmp_path / "big.yaml"
+    large = server.put("/large", os.urandom(3 << 20))
+    profile.write_text(yaml.safe_dump({"name": "big", "version": "1", "files": [large]}))
+    built = answer("build", profile, "-o", tmp_path / "out", "--split", "1M")
+    volumes = tmp_path / "out" / "big-1.tar.002"
+    assert built["volumes"] == f"{tmp_path}/out/big-1.tar.volumes.json"
+    assert answer("verify", volumes)["id"] == answer("verify", built["bundle"])["id"]
+    Path(built["bundle"]).unlink()
+    assert answer("inspect", tmp_path / "out")["name"] == "big"
+    joined = Path(answer("join", volumes, "-o", tmp_path / "joined")["bundle"])
+    again = answer("split", joined, "--size", "2M", "-o", tmp_path / "two")
+    assert again["volumes"] == ["big-1.tar.001", "big-1.tar.002"]
+    assert run("split", joined, "--size", "floppy").returncode == 2
+    before = server.sent
+    answer("build", profile, "-o", tmp_path / "reused", "--reuse", tmp_path / "out")
+    assert server.sent == before + (3 << 20)  # read once to lock it, and not fetched
+
+
 def test_plan_counts_and_writes_nothing(tmp_path: Path, profile: Path) -> None:
     before = sorted(tmp_path.iterdir())
     document = answer("plan", profile)

@@ -7,7 +7,6 @@ padding byte must then be exactly what the layout says: links, devices, duplicat
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +14,14 @@ from types import TracebackType
 
 from bundler.bundle.layout import BLOCK, Member, header, layout, padded
 from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
+from bundler.bundle.storage import open_storage
 from bundler.errors import BundleError, IntegrityError
 from bundler.model.items import Object
 from bundler.progress import Progress, Silent
 
 CHUNK = 1 << 20
 MANIFEST_LIMIT = 512 << 20
+_CARRY_VOLUME = "carry that volume across again; the others need not be sent again: nothing of them was installed"
 CARRY_AGAIN = "carry the bundle across again, or build it again: nothing of it was installed"
 
 
@@ -31,19 +32,14 @@ class Bundle:
     """
 
     def __init__(self, path: Path, progress: Progress | None = None) -> None:
-        """Open the bundle at `path`.
+        """Open the bundle at `path`: a file, or what `open_storage` takes for its volumes.
 
         Raises BundleError when it is none, IntegrityError when its head is damaged or its end is missing.
         """
         self.path = path
         self._progress = progress or Silent()
         self._checked: set[str] = set()
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise BundleError(
-                f"cannot open {path}: {error.strerror}", hint="name the .tar file that `bundler build` made"
-            ) from error
+        self._storage = open_storage(path)
         try:
             self.manifest = self._open_manifest()
             self.layout = layout(self.manifest)
@@ -51,7 +47,7 @@ class Bundle:
             self._check_frame(self.layout.members[MANIFEST])
             self._check_frame(self.layout.members[SUMS])
         except BaseException:
-            os.close(self._fd)
+            self._storage.close()
             raise
 
     def __enter__(self) -> Bundle:
@@ -60,7 +56,7 @@ class Bundle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        os.close(self._fd)
+        self._storage.close()
 
     def stream(self, obj: Object) -> Iterator[bytes]:
         """The object's bytes in chunks of at most 1 MiB, hashed as they pass.
@@ -79,10 +75,8 @@ class Bundle:
             digest.update(held)
             self._progress.advance(len(held))
         if digest.hexdigest() != obj.sha256:
-            raise IntegrityError(
-                f"{self.path}: {obj.path} is damaged: sha256 {digest.hexdigest()}, the manifest says {obj.sha256}",
-                hint=CARRY_AGAIN,
-            )
+            what = f"{self.path}: {obj.path} is damaged: sha256 {digest.hexdigest()}, the manifest says {obj.sha256}"
+            raise self._blaming(what, member.size, member.data)
         self._checked.add(obj.path)
         if held:
             yield held
@@ -108,9 +102,12 @@ class Bundle:
         """How many bytes of objects `verify` would read."""
         return sum(obj.size for obj in self.manifest.objects if obj.path not in self._checked)
 
-    def location(self, obj: Object) -> tuple[int, int]:
-        """The file descriptor and the offset at which the object's bytes lie, for a copy inside the kernel."""
-        return self._fd, self.layout.members[obj.path].data
+    def location(self, obj: Object) -> tuple[int, int] | None:
+        """The file descriptor and the offset at which the object's bytes lie, for a copy inside the kernel.
+
+        None when they are spread over several volumes.
+        """
+        return self._storage.piece(obj.size, self.layout.members[obj.path].data)
 
     def _check_all(self, objects: Iterable[Object], jobs: int) -> None:
         def check(obj: Object) -> None:
@@ -164,13 +161,13 @@ class Bundle:
     def _check_frame(self, member: Member) -> None:
         """The member's header and padding are what the layout says."""
         if self._pread(member.data - member.start, member.start) != self.layout.header(member):
-            raise self._damaged(f"the header of {member.path} is not what the manifest says")
+            raise self._damaged(f"the header of {member.path} is not what the manifest says", at=member)
         filling = member.end - member.data - member.size
         if self._pread(filling, member.data + member.size) != bytes(filling):
-            raise self._damaged(f"the padding behind {member.path} is not empty")
+            raise self._damaged(f"the padding behind {member.path} is not empty", at=member)
 
     def _check_size(self) -> None:
-        size = os.fstat(self._fd).st_size
+        size = self._storage.size
         if size < self.layout.size:
             lost = next((m.path for m in self.layout.members.values() if m.end > size), "the end mark")
             raise self._damaged(f"cut short at {size} of {self.layout.size} bytes; the first thing lost is {lost}")
@@ -188,7 +185,7 @@ class Bundle:
         parts = []
         while size:
             try:
-                part = os.pread(self._fd, size, offset)
+                part = self._storage.pread(size, offset)
             except OSError as error:
                 raise self._damaged(f"cannot be read at byte {offset}: {error.strerror}") from error
             if not part:
@@ -200,5 +197,12 @@ class Bundle:
             offset += len(part)
         return b"".join(parts)
 
-    def _damaged(self, what: str) -> IntegrityError:
-        return IntegrityError(f"{self.path} is damaged: {what}", hint=CARRY_AGAIN)
+    def _damaged(self, what: str, *, at: Member | None = None) -> IntegrityError:
+        start, end = (at.start, at.end) if at else (0, self._storage.size)
+        return self._blaming(f"{self.path} is damaged: {what}", end - start, start)
+
+    def _blaming(self, what: str, size: int, offset: int) -> IntegrityError:
+        """The error for a range that is damaged, with the volume that has to be carried again, where there are such."""
+        if bad := self._storage.blame(size, offset):
+            return IntegrityError(f"{what}; volume {bad} is damaged", hint=_CARRY_VOLUME)
+        return IntegrityError(what, hint=CARRY_AGAIN)

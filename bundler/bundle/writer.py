@@ -95,7 +95,13 @@ class Writer:
             if source := held.get((obj.sha256, obj.size)):
                 try:
                     with self.slot(obj) as slot:
-                        slot.copy(*old.location(source))
+                        if (place := old.location(source)) is not None:
+                            slot.copy(*place)
+                        else:
+                            slot.reset()
+                            for chunk in old.stream(source):
+                                slot.write(chunk)
+                            slot.finish()
                 except IntegrityError:
                     logger.warning("%s: %s is damaged there, fetched instead", old.path, source.path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bundler.cli.command import Answer, Common, command
-from bundler.cli.options import bundle_argument, jobs_option
+from bundler.cli.options import VolumeSize, bundle_argument, jobs_option
 from bundler.cli.show import human, item_document, size_of, table, totals_of
 
 
@@ -35,6 +35,34 @@ def verify(common: Common, bundle: Path, jobs: int | None) -> Answer:
         "intact": True,
     }
     return Answer(document, [f"{bundle}: intact, {len(manifest.objects)} objects, {human(size)}", f"id {manifest.id}"])
+
+
+@click.command()
+@bundle_argument
+@click.option("--size", type=VolumeSize(), required=True, help=VolumeSize.text)
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder.  [default: the bundle's own]")
+@command
+def split(common: Common, bundle: Path, size: int, folder: Path | None) -> Answer:
+    """Write BUNDLE as volumes that fit the medium: plain parts, and an index that knows each by its digest."""
+    from bundler.bundle import volumes
+    from bundler.bundle.storage import read_index
+
+    index = volumes.split(bundle, folder or bundle.parent, size, progress=common.progress())
+    files = [volume.file for volume in read_index(index).volumes]
+    return Answer({"index": str(index), "volumes": files}, [*(str(index.parent / file) for file in files), str(index)])
+
+
+@click.command()
+@click.argument("volumes", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder.  [default: theirs]")
+@command
+def join(common: Common, volumes: Path, folder: Path | None) -> Answer:
+    """Make one file of VOLUMES, a folder, one of them or their index. All other commands read volumes as they are."""
+    from bundler.bundle import volumes as pieces
+
+    here = volumes if volumes.is_dir() else volumes.parent
+    bundle = pieces.join(volumes, folder or here, progress=common.progress())
+    return Answer({"bundle": str(bundle)}, [str(bundle)])
 
 
 @click.command()

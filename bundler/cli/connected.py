@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.cli.command import Answer, Common, command
-from bundler.cli.options import jobs_option, profile_argument, set_option
+from bundler.cli.options import VolumeSize, jobs_option, profile_argument, set_option
 from bundler.cli.show import human, item_document, table, totals_of
 from bundler.errors import ProfileError
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="An earlier bundle: what it holds is not fetched again.",
 )
+@click.option("--split", "volume_size", type=VolumeSize(), help=f"Write volumes beside it. {VolumeSize.text}")
 @jobs_option
 @command
 def build(
@@ -42,6 +43,7 @@ def build(
     settings: Sequence[str],
     lock_path: Path | None,
     reuse: Sequence[Path],
+    volume_size: int | None,
     jobs: int | None,
 ) -> Answer:
     """Resolve PROFILE and write it as one bundle; its path is the last line on stdout.
@@ -49,15 +51,17 @@ def build(
     Interrupted, it goes on where it stopped when run again.
     """
     from bundler import build as pipeline
+    from bundler.bundle import volumes
 
     config = common.config(jobs)
     wanted, base = _read_profile(profile, settings)
     file = pipeline.LockFile(lock_path or output / f"{wanted.name}-{wanted.version}.lock.json")
     lock = _matching_lock(file, wanted) if lock_path else pipeline.lock_profile(wanted, base, file, config)
     path = pipeline.build(lock, base, file, output, config=config, reuse=reuse, progress=common.progress())
-    return Answer(
-        {"bundle": str(path), "lock": str(file.path), "name": lock.name, "version": lock.version}, [str(path)]
-    )
+    document = {"bundle": str(path), "lock": str(file.path), "name": lock.name, "version": lock.version}
+    if volume_size:
+        document["volumes"] = str(volumes.split(path, output, volume_size, progress=common.progress()))
+    return Answer(document, [document.get("volumes", document["bundle"])])
 
 
 @click.command()

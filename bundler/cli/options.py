@@ -20,6 +20,21 @@ class ProfileName(click.ParamType[str]):
         return [*names, CompletionItem(incomplete, type="file")]
 
 
+class VolumeSize(click.ParamType[int]):
+    """Bytes, as `4G`, or as what a medium holds."""
+
+    name = "size"
+    text = "Of each volume: 4G, 700M; or what fits on fat32, cd, dvd, bd."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from bundler.bundle.volumes import parse_size
+
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 profile_argument = click.argument("profile", type=ProfileName())
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change the profile: rpms.weak_deps=true."

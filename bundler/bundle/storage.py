@@ -1,0 +1,206 @@
+"""Where a bundle's bytes lie: in one file, or in the volumes that it was split into.
+
+Volumes are plain parts: `cat base-1.tar.001 base-1.tar.002 … > base-1.tar` joins them too. `base-1.tar.volumes.json`
+names them in order with size and sha256, so that a bad or missing one is known by its name, and the others need not be
+carried again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from bundler.errors import BundleError, IntegrityError
+
+INDEX_SUFFIX = ".volumes.json"
+_PART = re.compile(r"(.+)\.\d{3,}")
+_INDEX_LIMIT = 4 << 20
+_CHUNK = 1 << 20
+_AT_ONCE = 4
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=255)]
+
+
+class Volume(BaseModel):
+    """One part: its file, beside the index; `size` in bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: FileName
+    size: int = Field(ge=1)
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Index(BaseModel):
+    """The volumes of a bundle in order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    volumes_format: Literal[1] = 1
+    bundle: FileName
+    size: int
+    volumes: tuple[Volume, ...] = Field(min_length=1)
+
+
+class Storage(Protocol):
+    """The bytes of a bundle, to be read from several threads."""
+
+    @property
+    def size(self) -> int: ...
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """At most `size` bytes at `offset`; none behind the end. Raises OSError."""
+        ...
+
+    def piece(self, size: int, offset: int) -> tuple[int, int] | None:
+        """The file descriptor and offset there of a range that lies in one file, None when it does not."""
+        ...
+
+    def blame(self, size: int, offset: int) -> str:
+        """Which part of the storage is damaged, where a range was found to be; empty when there is but one."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_storage(path: Path) -> Storage:
+    """The storage at `path`: a bundle, a volume or the index of volumes, or a folder with one of these indexes.
+
+    Raises BundleError when it is none of that, IntegrityError naming volumes that are missing or of a wrong size.
+    """
+    try:
+        index = find_index(path)
+        return Volumes(index) if index else File(path)
+    except OSError as error:
+        raise BundleError(
+            f"cannot open {path}: {error.strerror}", hint="name the .tar file that `bundler build` made"
+        ) from error
+
+
+class File:
+    """A bundle in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._fd).st_size
+
+    def pread(self, size: int, offset: int) -> bytes:
+        return os.pread(self._fd, size, offset)
+
+    def piece(self, size: int, offset: int) -> tuple[int, int] | None:
+        del size
+        return self._fd, offset
+
+    def blame(self, size: int, offset: int) -> str:
+        del size, offset
+        return ""
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Volumes:
+    """A bundle in volumes, which all lie beside their index."""
+
+    def __init__(self, index: Path) -> None:
+        found = read_index(index)
+        self.size = found.size
+        self._folder = index.parent
+        self._volumes = found.volumes
+        self._starts = [sum(volume.size for volume in found.volumes[:number]) for number in range(len(found.volumes))]
+        _require_all(index, found)
+        self._fds = [os.open(self._folder / volume.file, os.O_RDONLY | os.O_CLOEXEC) for volume in found.volumes]
+
+    def pread(self, size: int, offset: int) -> bytes:
+        for number, start in self._touched(1, offset):
+            return os.pread(self._fds[number], min(size, start + self._volumes[number].size - offset), offset - start)
+        return b""
+
+    def piece(self, size: int, offset: int) -> tuple[int, int] | None:
+        touched = list(self._touched(size, offset))
+        if len(touched) != 1:
+            return None
+        ((number, start),) = touched
+        return self._fds[number], offset - start
+
+    def blame(self, size: int, offset: int) -> str:
+        touched = [self._volumes[number] for number, _ in self._touched(size, offset)]
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            digests = list(threads.map(lambda volume: _sha256(self._folder / volume.file), touched))
+        bad = [volume.file for volume, digest in zip(touched, digests, strict=True) if volume.sha256 != digest]
+        return ", ".join(bad)
+
+    def close(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+
+    def _touched(self, size: int, offset: int) -> Iterator[tuple[int, int]]:
+        """Number and start of each volume that has something of a range."""
+        for number, (volume, start) in enumerate(zip(self._volumes, self._starts, strict=True)):
+            if start < offset + size and offset < start + volume.size:
+                yield number, start
+
+
+def read_index(path: Path) -> Index:
+    """The index at `path`. Raises BundleError when it is none."""
+    hint = "name the file that `bundler split` wrote beside the volumes"
+    if path.stat().st_size > _INDEX_LIMIT:
+        raise BundleError(f"{path} is no index of volumes: it is too large", hint=hint)
+    try:
+        index = Index.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BundleError(f"{path} is no index of volumes: {where}: {first['msg']}", hint=hint) from None
+    names = [volume.file for volume in index.volumes]
+    if len(set(names)) != len(names) or sum(volume.size for volume in index.volumes) != index.size:
+        raise BundleError(f"{path} is no index of volumes: its sizes or names do not fit together", hint=hint)
+    return index
+
+
+def find_index(path: Path) -> Path | None:
+    """The index of the volumes at `path`, which is a folder, a volume or the index; None for any other file.
+
+    Raises BundleError for a folder that has not exactly one.
+    """
+    if path.is_dir():
+        found = sorted(path.glob(f"*{INDEX_SUFFIX}"))
+        if len(found) != 1:
+            raise BundleError(
+                f"{path} holds {len(found) or 'no'} indexes of volumes (*{INDEX_SUFFIX})",
+                hint="name the bundle, one of its volumes, or the folder that has one bundle's volumes",
+            )
+        return found[0]
+    if path.name.endswith(INDEX_SUFFIX):
+        return path
+    part = _PART.fullmatch(path.name)
+    index = path.with_name(f"{part[1]}{INDEX_SUFFIX}") if part else None
+    return index if index and index.exists() else None
+
+
+def _require_all(index: Path, found: Index) -> None:
+    """Raise IntegrityError naming every volume that is missing or has another size."""
+    problems = []
+    for volume in found.volumes:
+        path = index.parent / volume.file
+        if not path.is_file():
+            problems.append(f"{volume.file} is missing")
+        elif path.stat().st_size != volume.size:
+            problems.append(f"{volume.file} has {path.stat().st_size} bytes instead of {volume.size}")
+    if problems:
+        raise IntegrityError(
+            f"of the {len(found.volumes)} volumes of {found.bundle}, {'; '.join(problems)}",
+            hint=f"bring {'it' if len(problems) == 1 else 'them'} to {index.parent}; the others need not be sent again",
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
