@@ -10,9 +10,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from bundler.bundle.delta import Delta
 from bundler.bundle.documents import describe
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
+from bundler.bundle.receipt import Receipt
 from bundler.bundle.writer import Writer
 from bundler.errors import BundleError, IntegrityError, ProfileError
 from bundler.kinds import KINDS
@@ -106,25 +108,34 @@ def lock_profile(profile: Profile, base: Path, file: LockFile, config: Config) -
 
 
 def build(
-    lock: Lock, base: Path, file: LockFile, folder: Path, *, config: Config, reuse: Sequence[Path], progress: Progress
+    lock: Lock,
+    base: Path,
+    file: LockFile,
+    folder: Path,
+    *,
+    config: Config,
+    reuse: Sequence[Path],
+    progress: Progress,
+    since: Receipt | None = None,
 ) -> Path:
     """Make the bundle of `lock` in `folder`: every byte is written once, at its final place. Returns its path.
 
     An interrupted build goes on where it stopped. Bundles in `reuse`, and the one that stands at the target already,
-    give what they have; the rest is fetched.
+    give what they have; the rest is fetched. What the receipt `since` names is left out: NAME-VERSION.delta.tar.
     """
     manifest, documents = describe(lock)
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{manifest.folder}.tar"
-    if _stands(target, manifest, config.jobs, progress):
+    delta = Delta.of(manifest, since.id, since.objects) if since else None
+    target = folder / f"{manifest.folder}{'.delta' if delta else ''}.tar"
+    if _stands(target, manifest, delta, config.jobs, progress):
         logger.info("%s is complete already: nothing was fetched", target)
         return target
     with (
         Upstream(config, base=base, store=file.store) as upstream,
-        Writer(target, manifest, documents, progress) as writer,
+        Writer(target, manifest, documents, progress, delta) as writer,
     ):
-        progress.start("building", sum(obj.size for obj in manifest.payload))
-        progress.advance(sum(obj.size for obj in manifest.payload) - writer.missing())
+        progress.start("building", writer.payload_size)
+        progress.advance(writer.payload_size - writer.missing())
         for path in reuse:
             with Bundle(path) as old:
                 writer.reuse(old)
@@ -136,13 +147,13 @@ def build(
         return writer.commit()
 
 
-def _stands(target: Path, manifest: Manifest, jobs: int, progress: Progress) -> bool:
+def _stands(target: Path, manifest: Manifest, delta: Delta | None, jobs: int, progress: Progress) -> bool:
     """Whether the very bundle lies at `target`, undamaged."""
     if not target.exists():
         return False
     try:
         with Bundle(target, progress) as bundle:
-            if bundle.manifest.id != manifest.id:
+            if (bundle.manifest.id, bundle.delta) != (manifest.id, delta):
                 return False
             progress.start("checking", bundle.unchecked())
             bundle.verify(jobs=jobs)

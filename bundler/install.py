@@ -11,6 +11,7 @@ from pathlib import Path
 from bundler import inputs
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
+from bundler.bundle.receipt import write_receipt
 from bundler.errors import BundleError, SiteError
 from bundler.kinds import KINDS
 from bundler.model.items import Item
@@ -19,7 +20,7 @@ from bundler.model.site import Served, SiteConfig
 from bundler.progress import Progress
 from bundler.recipes import RECIPES
 from bundler.site.content import Content
-from bundler.site.kept import Kept
+from bundler.site.kept import Completed, Kept
 from bundler.site.node_folder import fill
 from bundler.site.node_setup import compose
 from bundler.site.services.choice import settled
@@ -28,6 +29,7 @@ from bundler.site.site import Site
 logger = logging.getLogger(__name__)
 
 _JOBS = 4
+_NAMED = 10  # missing objects in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,33 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
             bundle.verify(jobs=_JOBS)
             progress.finish()
 
-        return _publish(bundle.manifest, bundle, str(path), Site(config), finish)
+        site = Site(config)
+        content = _completed(bundle, site) if bundle.delta else bundle
+        return _publish(bundle.manifest, content, str(path), site, finish)
+
+
+def _completed(bundle: Bundle, site: Site) -> Content:
+    """The bundle with what it leaves out from the site. Raises SiteError, naming it, for what the site has not."""
+    kept = Kept(site.releases(), site)
+    missing = [obj.path for obj in bundle.layout.left_out if not kept.has(obj)]
+    if missing:
+        more = f", and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise SiteError(
+            f"{bundle.path} leaves out what this site is to have, and it has not: {', '.join(missing[:_NAMED])}{more}",
+            hint="install the releases that the receipt was written after, or a bundle built without --since",
+        )
+    site.services.start()
+    return Completed(bundle, frozenset(obj.path for obj in bundle.layout.left_out), kept)
+
+
+def receipt(config: SiteConfig) -> bytes:
+    """What the site has, for `bundler build --since`."""
+    site = Site(config)
+    releases = site.releases()
+    kept = Kept(releases, site)
+    objects = {obj for release in releases for obj in release.manifest.payload if kept.has(obj)}
+    known = [(release.name, release.version, release.id, release.current) for release in releases]
+    return write_receipt(known, (obj.sha256 for obj in objects))
 
 
 def rollback(name: str, version: str | None, config: SiteConfig) -> Installed:
@@ -109,7 +137,7 @@ def outlook(path: Path, config: SiteConfig) -> Outlook:
     with Bundle(path) as bundle:
         manifest = bundle.manifest
         items_by_kind(manifest, str(path))
-        needed = sum(obj.size for obj in manifest.payload)
+        needed = sum(obj.size for obj in bundle.layout.payload)
     site = Site(config)
     there = any(release.id == manifest.id and release.current for release in site.releases())
     url = Served(config, manifest.name, manifest.version).url

@@ -7,9 +7,13 @@ under every Python; `tests/bundle/test_layout.py` holds it against `tarfile` and
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bundler.bundle.delta import DELTA, Delta
 from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
+from bundler.model.items import Object
 
 BLOCK = 512
 RECORD = 20 * BLOCK
@@ -36,11 +40,17 @@ class Member:
 
 @dataclass(frozen=True)
 class Layout:
-    """All members in tar order, and the tar's whole size."""
+    """All members in tar order, the tar's whole size, and the bytes of those that are neither payload nor documents.
+
+    `payload` is what is carried of the manifest's, `left_out` the rest.
+    """
 
     folder: str
     members: dict[str, Member]
     size: int
+    head: dict[str, bytes]
+    payload: tuple[Object, ...]
+    left_out: tuple[Object, ...]
 
     def header(self, member: Member) -> bytes:
         """The bytes from `member.start` to `member.data`."""
@@ -52,18 +62,30 @@ class Layout:
         return max(member.end for member in self.members.values())
 
 
-def layout(manifest: Manifest) -> Layout:
-    """The layout of the bundle that `manifest` describes."""
-    entries = [(MANIFEST, len(manifest.data), 0o644), (SUMS, len(manifest.sums), 0o644)]
-    entries += [(obj.path, obj.size, obj.mode) for obj in manifest.objects]
+def layout(manifest: Manifest, delta: Delta | None = None) -> Layout:
+    """The layout of the bundle that `manifest` describes, without what `delta` leaves out. Raises BundleError."""
+    payload, left_out = delta.split(manifest.payload) if delta else (manifest.payload, ())
+    carried = (*manifest.documents, *payload)
+    head = {DELTA: delta.data} if delta else {}
+    head |= {MANIFEST: manifest.data, SUMS: sums(manifest, delta, carried)}
+    entries = [(path, len(data), 0o644) for path, data in head.items()]
+    entries += [(obj.path, obj.size, obj.mode) for obj in carried]
     members: dict[str, Member] = {}
     offset = 0
     for path, size, mode in entries:
-        data = offset + len(header(f"{manifest.folder}/{path}", size, mode))
-        members[path] = Member(path, size, mode, offset, data)
+        data_at = offset + len(header(f"{manifest.folder}/{path}", size, mode))
+        members[path] = Member(path, size, mode, offset, data_at)
         offset = members[path].end
     total = -(-(offset + 2 * BLOCK) // RECORD) * RECORD
-    return Layout(manifest.folder, members, total)
+    return Layout(manifest.folder, members, total, head, payload, left_out)
+
+
+def sums(manifest: Manifest, delta: Delta | None, carried: Iterable[Object]) -> bytes:
+    """The bytes of SHA256SUMS, as `sha256sum -c` reads it: the manifest first, then what else is there."""
+    lines = [f"{manifest.id}  {MANIFEST}\n"]
+    if delta:
+        lines.append(f"{hashlib.sha256(delta.data).hexdigest()}  {DELTA}\n")
+    return "".join([*lines, *(f"{obj.sha256}  {obj.path}\n" for obj in carried)]).encode()
 
 
 def padded(size: int) -> int:

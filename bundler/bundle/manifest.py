@@ -66,12 +66,6 @@ class Manifest:
         """The bundle's id: the sha256 of manifest.json."""
         return hashlib.sha256(self.data).hexdigest()
 
-    @property
-    def sums(self) -> bytes:
-        """The bytes of SHA256SUMS, as `sha256sum -c` reads it."""
-        lines = [f"{self.id}  {MANIFEST}\n", *(f"{obj.sha256}  {obj.path}\n" for obj in self.objects)]
-        return "".join(lines).encode()
-
     @classmethod
     def from_bytes(cls, data: bytes, what: str = MANIFEST) -> Manifest:
         """Read manifest.json. Raises BundleError when it is not one, or not in its one canonical form."""

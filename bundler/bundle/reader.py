@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
+from bundler.bundle.delta import DELTA, LIMIT, Delta
 from bundler.bundle.layout import BLOCK, Member, header, layout, padded
 from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
 from bundler.bundle.storage import open_storage
@@ -41,11 +42,14 @@ class Bundle:
         self._checked: set[str] = set()
         self._storage = open_storage(path)
         try:
-            self.manifest = self._open_manifest()
-            self.layout = layout(self.manifest)
+            self.manifest, self.delta = self._open_head()
+            self.layout = layout(self.manifest, self.delta)
             self._check_size()
-            self._check_frame(self.layout.members[MANIFEST])
-            self._check_frame(self.layout.members[SUMS])
+            for name in self.layout.head:
+                self._check_frame(self.layout.members[name])
+            promised, member = self.layout.head[SUMS], self.layout.members[SUMS]
+            if self._pread(len(promised), member.data) != promised:
+                raise self._damaged(f"{SUMS} does not match {MANIFEST}", at=member)
         except BaseException:
             self._storage.close()
             raise
@@ -64,7 +68,7 @@ class Bundle:
         The last chunk is handed over only when size and digest were found right; else IntegrityError is raised in its
         place. A consumer that counts its bytes can therefore never take damaged content for whole.
         """
-        member = self.layout.members[obj.path]
+        member = self._member(obj)
         self._check_frame(member)
         digest = hashlib.sha256()
         held = b""
@@ -96,18 +100,32 @@ class Bundle:
         Raises IntegrityError for the first thing found wrong.
         """
         self._check_end()
-        self._check_all((obj for obj in self.manifest.objects if obj.path not in self._checked), jobs)
+        self._check_all((obj for obj in self.carried if obj.path not in self._checked), jobs)
 
     def unchecked(self) -> int:
         """How many bytes of objects `verify` would read."""
-        return sum(obj.size for obj in self.manifest.objects if obj.path not in self._checked)
+        return sum(obj.size for obj in self.carried if obj.path not in self._checked)
+
+    @property
+    def carried(self) -> tuple[Object, ...]:
+        """The objects whose bytes are in the bundle: all but those that a delta leaves out."""
+        return (*self.manifest.documents, *self.layout.payload)
 
     def location(self, obj: Object) -> tuple[int, int] | None:
         """The file descriptor and the offset at which the object's bytes lie, for a copy inside the kernel.
 
         None when they are spread over several volumes.
         """
-        return self._storage.piece(obj.size, self.layout.members[obj.path].data)
+        return self._storage.piece(obj.size, self._member(obj).data)
+
+    def _member(self, obj: Object) -> Member:
+        try:
+            return self.layout.members[obj.path]
+        except KeyError:
+            raise BundleError(
+                f"{self.path}: {obj.path} is left out of it: the site is to have it",
+                hint="use a bundle that was built without --since",
+            ) from None
 
     def _check_all(self, objects: Iterable[Object], jobs: int) -> None:
         def check(obj: Object) -> None:
@@ -122,41 +140,52 @@ class Bundle:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _open_manifest(self) -> Manifest:
-        """manifest.json, found through the first header and held against the SHA256SUMS behind it."""
-        folder, size = self._first_header()
-        start = len(header(f"{folder}/{MANIFEST}", size, 0o644))
-        data = self._pread(size, start)
-        promise = self._pread(64, start + padded(size) + BLOCK)
+    def _open_head(self) -> tuple[Manifest, Delta | None]:
+        """The manifest, found through the first header and held against the SHA256SUMS behind it, and the delta."""
+        folder, name, size = self._first_header()
+        at = len(header(f"{folder}/{name}", size, 0o644))
+        delta = None
+        if name == DELTA:
+            delta = Delta.from_bytes(self._pread(size, at), f"{self.path}: {DELTA}")
+            at += padded(size)
+            _, name, size = self._header(at, MANIFEST)
+            at += len(header(f"{folder}/{MANIFEST}", size, 0o644))
+        data = self._pread(size, at)
+        promise = self._pread(64, at + padded(size) + BLOCK)
         actual = hashlib.sha256(data).hexdigest()
         if promise != actual.encode():
             raise self._damaged(f"{MANIFEST} does not match {SUMS}")
         manifest = Manifest.from_bytes(data, f"{self.path}: {MANIFEST}")
         if manifest.folder != folder:
             raise self._damaged("its folder is not named after the release")
-        sums = manifest.sums
-        if self._pread(len(sums), start + padded(size) + BLOCK) != sums:
-            raise self._damaged(f"{SUMS} does not match {MANIFEST}")
-        return manifest
+        if delta and delta.manifest != manifest.id:
+            raise self._damaged(f"{DELTA} goes with another {MANIFEST}")
+        return manifest, delta
 
-    def _first_header(self) -> tuple[str, int]:
-        """The folder and the manifest's size, from the first block."""
+    def _first_header(self) -> tuple[str, str, int]:
+        """The folder, the first member's name and its size."""
         block = self._pread(BLOCK, 0, short="is no bundle: it is too short")
         path = block[:100].rstrip(b"\0").decode("ascii", "replace")
-        tar, ours = block[257:262] == b"ustar", path.endswith(f"/{MANIFEST}")
+        tar, ours = block[257:262] == b"ustar", path.endswith((f"/{MANIFEST}", f"/{DELTA}"))
         if not tar and not ours:
             raise BundleError(
                 f"{self.path} is no bundle: its first member is not a {MANIFEST}",
                 hint="name the .tar file that `bundler build` made; a bundle that was packed again with tar is none",
             )
-        folder = path.removesuffix(f"/{MANIFEST}")
+        return self._header(0, DELTA if path.endswith(f"/{DELTA}") else MANIFEST)
+
+    def _header(self, offset: int, name: str) -> tuple[str, str, int]:
+        """Folder, name and size of the member of that name at `offset`. Raises IntegrityError when it is none."""
+        block = self._pread(BLOCK, offset)
+        path = block[:100].rstrip(b"\0").decode("ascii", "replace")
         try:
             size = int(block[124:135], 8)
         except ValueError:
             raise self._damaged("its first header cannot be read") from None
-        if not ours or size > MANIFEST_LIMIT or header(path, size, 0o644) != block:
+        ours = path.endswith(f"/{name}")
+        if not ours or size > (LIMIT if name == DELTA else MANIFEST_LIMIT) or header(path, size, 0o644) != block:
             raise self._damaged("its first header is not that of a bundle")
-        return folder, size
+        return path.removesuffix(f"/{name}"), name, size
 
     def _check_frame(self, member: Member) -> None:
         """The member's header and padding are what the layout says."""

@@ -22,8 +22,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from bundler.bundle.delta import Delta
 from bundler.bundle.layout import layout
-from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
+from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import CHUNK, Bundle
 from bundler.errors import BundlerError, BusyError, IntegrityError, SpaceError
 from bundler.model.items import Object
@@ -39,21 +40,28 @@ class Writer:
     """A bundle being written. As a context manager it closes its files and keeps what is there, for a later run."""
 
     def __init__(
-        self, target: Path, manifest: Manifest, documents: Mapping[str, bytes], progress: Progress | None = None
+        self,
+        target: Path,
+        manifest: Manifest,
+        documents: Mapping[str, bytes],
+        progress: Progress | None = None,
+        delta: Delta | None = None,
     ) -> None:
         """Begin or go on with the bundle that `manifest` describes; it appears at `target` on `commit`.
 
-        `documents` are the bytes of the manifest's documents. Raises BusyError when another process writes the same
-        bundle, SpaceError when the file system has not the room.
+        `delta` says what is left out; `documents` are the bytes of the manifest's documents. Raises BusyError when
+        another process writes the same bundle, SpaceError when the file system has not the room.
         """
         self.target = target
         self.manifest = manifest
-        self._layout = layout(manifest)
-        self._objects = manifest.payload
+        self._layout = layout(manifest, delta)
+        self._objects = self._layout.payload
         self._index = {obj.path: index for index, obj in enumerate(self._objects)}
         self._progress = progress or Silent()
         self._part = target.with_name(f"{target.name}.part")
         self._journal_path = target.with_name(f"{target.name}.part.journal")
+        # Of what is being written: the manifest, and what is left out of it.
+        self._id = hashlib.sha256(delta.data).hexdigest() if delta else manifest.id
         self._lock = threading.Lock()
         self._written: dict[int, int] = {}
         self._done: set[int] = set()
@@ -62,7 +70,7 @@ class Writer:
             self._take_lock()
             self._require_space()
             self._journal = self._open_journal()
-            self._write_frame({MANIFEST: manifest.data, SUMS: manifest.sums, **documents})
+            self._write_frame({**self._layout.head, **documents})
         except BaseException:
             os.close(self._fd)
             raise
@@ -80,6 +88,11 @@ class Writer:
         """The objects that are not complete."""
         return [obj for index, obj in enumerate(self._objects) if index not in self._done]
 
+    @property
+    def payload_size(self) -> int:
+        """Bytes of payload that the bundle carries."""
+        return sum(obj.size for obj in self._objects)
+
     def missing(self) -> int:
         """How many bytes of payload are not in place."""
         return sum(obj.size - self._written.get(self._index[obj.path], 0) for obj in self.pending())
@@ -90,7 +103,7 @@ class Writer:
 
     def reuse(self, old: Bundle) -> None:
         """Copy in every pending object that the bundle `old` has. What turns out damaged there is left pending."""
-        held = {(obj.sha256, obj.size): obj for obj in old.manifest.payload}
+        held = {(obj.sha256, obj.size): obj for obj in old.layout.payload}
         for obj in self.pending():
             if source := held.get((obj.sha256, obj.size)):
                 try:
@@ -142,10 +155,10 @@ class Writer:
         """Take over the journal of an earlier run for this very bundle, or begin a new one."""
         boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "unknown"
         lines = self._journal_path.read_text("ascii").splitlines() if self._journal_path.exists() else []
-        resumed = bool(lines) and lines[0].split(" ")[:2] == ["bundle", self.manifest.id]
+        resumed = bool(lines) and lines[0].split(" ")[:2] == ["bundle", self._id]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         if resumed and os.fstat(self._fd).st_size == self._layout.size:
-            self._replay(lines[1:], read_back=lines[0] != f"bundle {self.manifest.id} {boot}")
+            self._replay(lines[1:], read_back=lines[0] != f"bundle {self._id} {boot}")
             logger.info("going on with %s: %d of %d objects are there", self._part, len(self._done), len(self._objects))
             journal = os.open(self._journal_path, flags, 0o644)
             os.write(journal, b"\n")  # ends a line that was cut off
@@ -155,7 +168,7 @@ class Writer:
         os.ftruncate(self._fd, 0)
         os.ftruncate(self._fd, self._layout.size)
         journal = os.open(self._journal_path, flags, 0o644)
-        os.write(journal, f"bundle {self.manifest.id} {boot}\n".encode())
+        os.write(journal, f"bundle {self._id} {boot}\n".encode())
         return journal
 
     def _replay(self, lines: list[str], *, read_back: bool) -> None:

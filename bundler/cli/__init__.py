@@ -22,7 +22,7 @@ def cli() -> None:
     """Carry RPMs, container images, Python wheels and files across an air gap in one verified tarball.
 
     On a connected machine: plan, lock, build. Anywhere: verify, inspect, split, join. On the closed side: install,
-    status, rollback, prune, services, nodes, check-node, uninstall.
+    status, rollback, prune, receipt, services, nodes, check-node, uninstall.
     """
 
 
@@ -39,7 +39,17 @@ def completion(shell: str) -> None:
 for _command in (
     *(connected.plan, connected.lock, connected.build, connected.profiles),
     *(bundles.verify, bundles.inspect, bundles.split, bundles.join),
-    *(site.install, site.status, site.rollback, site.prune, site.services, site.nodes, site.check_node, site.uninstall),
+    *(
+        site.install,
+        site.status,
+        site.rollback,
+        site.prune,
+        site.receipt,
+        site.services,
+        site.nodes,
+        site.check_node,
+        site.uninstall,
+    ),
 ):
     cli.add_command(_command)
 

@@ -77,12 +77,14 @@ def inspect(common: Common, bundle: Path, show: str | None) -> Answer:
 
     with Bundle(bundle) as opened:
         manifest, size = opened.manifest, opened.layout.size
+        left_out = sum(obj.size for obj in opened.layout.left_out)
     document = {
         "format": FORMAT,
         "name": manifest.name,
         "version": manifest.version,
         "id": manifest.id,
         "size": size,
+        "left_out": left_out,
         "objects": [{"path": obj.path, "size": obj.size, "sha256": obj.sha256} for obj in manifest.objects],
         "items": [
             {**item_document(item), "attributes": dict(item.attributes), "objects": [obj.path for obj in item.objects]}
@@ -95,5 +97,8 @@ def inspect(common: Common, bundle: Path, show: str | None) -> Answer:
     if show == "objects":
         return Answer(document, [f"{obj.sha256} {obj.size:>12} {obj.path}" for obj in manifest.objects])
     totals = [(kind, str(t["items"]), human(t["size"])) for kind, t in totals_of(manifest.items).items()]
-    head = [f"{manifest.name} {manifest.version}", f"id {manifest.id}", f"size {human(size)}", ""]
+    head = [f"{manifest.name} {manifest.version}", f"id {manifest.id}", f"size {human(size)}"]
+    if left_out:
+        head.append(f"left out, because the site has it: {human(left_out)}")
+    head.append("")
     return Answer(document, [*head, *table(("kind", "items", "size"), totals)])

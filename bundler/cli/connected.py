@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="An earlier bundle: what it holds is not fetched again.",
 )
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path),
+    help="A receipt of the site: what it has is left out.",
+)
 @click.option("--split", "volume_size", type=VolumeSize(), help=f"Write volumes beside it. {VolumeSize.text}")
 @jobs_option
 @command
@@ -43,6 +48,7 @@ def build(
     settings: Sequence[str],
     lock_path: Path | None,
     reuse: Sequence[Path],
+    since: Path | None,
     volume_size: int | None,
     jobs: int | None,
 ) -> Answer:
@@ -52,12 +58,16 @@ def build(
     """
     from bundler import build as pipeline
     from bundler.bundle import volumes
+    from bundler.bundle.receipt import read_receipt
 
     config = common.config(jobs)
     wanted, base = _read_profile(profile, settings)
     file = pipeline.LockFile(lock_path or output / f"{wanted.name}-{wanted.version}.lock.json")
     lock = _matching_lock(file, wanted) if lock_path else pipeline.lock_profile(wanted, base, file, config)
-    path = pipeline.build(lock, base, file, output, config=config, reuse=reuse, progress=common.progress())
+    receipt = read_receipt(since) if since else None
+    path = pipeline.build(
+        lock, base, file, output, config=config, reuse=reuse, progress=common.progress(), since=receipt
+    )
     document = {"bundle": str(path), "lock": str(file.path), "name": lock.name, "version": lock.version}
     if volume_size:
         document["volumes"] = str(volumes.split(path, output, volume_size, progress=common.progress()))

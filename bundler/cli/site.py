@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -120,6 +121,23 @@ def prune(common: Common, name: str | None, keep: int, root: Path | None, site_f
     document = [{"name": release.name, "version": release.version, "id": release.id} for release in gone]
     lines = [f"{release.name} {release.version} is deleted" for release in gone]
     return Answer({"deleted": document}, lines or ["there is nothing to delete"])
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file.  [default: stdout]")
+@root_option
+@site_option
+@command
+def receipt(common: Common, output: Path | None, root: Path | None, site_file: Path | None) -> Answer:
+    """Write what this site has, to be carried back: `bundler build --since` leaves that out."""
+    from bundler import install as pipeline
+    from bundler.inputs import read_site
+
+    data = pipeline.receipt(read_site(site_file, address=None, root=root))
+    if output is None:
+        return Answer(json.loads(data), [data.decode().rstrip()])
+    output.write_bytes(data)
+    return Answer({"receipt": str(output)}, [str(output)])
 
 
 @click.group()

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from bundler.errors import BundleError, IntegrityError
 from bundler.model.items import Item, Object
-from bundler.site.content import SMALL
+from bundler.site.content import SMALL, Content
 from bundler.site.folders import regular
 from bundler.site.releases import InstalledRelease
 
@@ -57,7 +57,11 @@ class Kept:
 
     def has(self, obj: Object) -> bool:
         """Whether some release has these bytes; that they are still right shows when they are read."""
-        return any(obj.sha256 in found for found in (self._files, self._images, self._wheels))
+        if obj.sha256 in self._images or obj.sha256 in self._wheels:
+            return True
+        path = self._files.get(obj.sha256)
+        found = regular(path) if path else None
+        return found is not None and found.st_size == obj.size
 
     def stream(self, obj: Object) -> Iterator[bytes]:
         """See `Content.stream`. Raises BundleError when no release has the object."""
@@ -105,3 +109,21 @@ class Kept:
             yield from self._stores.index.fetch(*wheel, obj)
         else:
             raise BundleError(f"{obj.path} is nowhere on this site", hint=_HINT)
+
+
+class Completed:
+    """A content and, for the paths in `left_out`, what the site has. A `Content`."""
+
+    def __init__(self, carried: Content, left_out: frozenset[str], kept: Kept) -> None:
+        self._carried, self._left_out, self._kept = carried, left_out, kept
+
+    def stream(self, obj: Object) -> Iterator[bytes]:
+        """See `Content.stream`."""
+        return self._of(obj).stream(obj)
+
+    def read(self, obj: Object, *, limit: int = SMALL) -> bytes:
+        """See `Content.read`."""
+        return self._of(obj).read(obj, limit=limit)
+
+    def _of(self, obj: Object) -> Content:
+        return self._kept if obj.path in self._left_out else self._carried

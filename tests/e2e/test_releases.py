@@ -21,7 +21,8 @@ import pytest
 import requests
 import yaml
 
-from bundler.errors import SiteError
+from bundler.bundle.reader import Bundle
+from bundler.errors import IntegrityError, SiteError
 from scripts.demo import images
 from scripts.demo.hosts import HERE
 from scripts.demo.internet import Internet
@@ -68,6 +69,15 @@ class Months:
     """The bundles, by version."""
 
     bundles: dict[str, Path]
+    config: Path
+
+    def delta(self, version: str, receipt: Path, folder: Path, *options: str) -> Path:
+        """The bundle of `version` again, without what the receipt names."""
+        whole = self.bundles[version]
+        profile, lock = whole.parent / f"{version}.yaml", whole.with_suffix(".lock.json")
+        arguments: list[str | Path] = ["--lock", lock, "--reuse", whole, "--since", receipt, "--config", self.config]
+        built = bundler(HERE, "build", profile, "--output", folder, *arguments, *options)
+        return Path(built.stdout.splitlines()[-1])
 
     def digest(self, version: str) -> str:
         """Digest of the app's image."""
@@ -92,7 +102,7 @@ def months(upstream: Internet, tmp_path_factory: pytest.TempPathFactory) -> Mont
             profile.write_text(yaml.safe_dump(_profile(version)))
             built = bundler(HERE, "build", profile, "--output", work, "--config", config)
             found[version] = Path(built.stdout.splitlines()[-1])
-    return Months(found)
+    return Months(found, config)
 
 
 @pytest.fixture
@@ -185,6 +195,62 @@ def test_forward_back_and_forward_again_while_a_client_looks(months: Months, the
     assert client.rounds > 20
     for part, allowed in enumerate(zip(states["1"], states["2"], strict=True)):
         assert {answer[part] for answer in client.answers} <= set(allowed)
+
+
+@pytest.mark.timeout(300)
+def test_a_month_crosses_as_a_difference_in_volumes(months: Months, there: Site, tmp_path: Path) -> None:
+    there.install(months.bundles["1"])
+    receipt = tmp_path / "receipt.json"
+    run(there, "receipt", "--output", receipt)
+    index = months.delta("2", receipt, tmp_path / "disk", "--split", "5M")
+    volumes = sorted(index.parent.glob("*.tar.0*"))
+    assert len(volumes) == 3
+    known = set(json.loads(receipt.read_text())["objects"])
+    with Bundle(index) as opened:
+        assert opened.layout.left_out
+        assert not known & {obj.sha256 for obj in opened.layout.payload}
+
+    damaged = bytearray(volumes[1].read_bytes())
+    good = bytes(damaged)
+    damaged[5_000_000] ^= 1
+    volumes[1].write_bytes(damaged)
+    done = bundler(HERE, "install", index.parent, *there.options, check=False)
+    assert done.returncode == IntegrityError.exit_code
+    assert f"volume {volumes[1].name} is damaged" in done.stderr
+    assert seen(there)[0] == "1"
+    volumes[1].write_bytes(good)
+    with a_client(there) as client:
+        installed = there.install(volumes[2])  # any of them will do
+    assert client.errors == []
+    assert seen(there) == ("2", months.digest("2"), "2.0")
+    assert installed["id"] == json.loads(bundler(HERE, "inspect", months.bundles["2"], "--json").stdout)["id"]
+    run(there, "prune", "--keep", "1")
+    # All of it is there, though the release that brought some of it is gone.
+    run(there, "rollback", "story", "2")
+    assert seen(there)[0] == "2"
+
+
+def test_a_difference_to_nothing_is_nothing(months: Months, there: Site, tmp_path: Path) -> None:
+    there.install(months.bundles["1"])
+    run(there, "receipt", "--output", tmp_path / "receipt.json")
+    delta = months.delta("1", tmp_path / "receipt.json", tmp_path / "out")
+    with Bundle(delta) as opened:
+        # An index has no place for requirements files, so the site has not got that.
+        assert [obj.path for obj in opened.layout.payload] == ["wheels/requirements-3.12.txt"]
+        head = sum(map(len, opened.layout.head.values())) + sum(obj.size for obj in opened.manifest.documents)
+    assert delta.stat().st_size - head < 1_000_000
+    assert there.install(delta)["changed"] is False
+
+
+def test_a_site_that_lacks_what_is_left_out_says_so_first(months: Months, there: Site, tmp_path: Path) -> None:
+    there.install(months.bundles["1"])
+    run(there, "receipt", "--output", tmp_path / "receipt.json")
+    delta = months.delta("2", tmp_path / "receipt.json", tmp_path / "out")
+    run(there, "uninstall", "story", "--purge")
+    done = bundler(HERE, "install", delta, *there.options, check=False)
+    assert done.returncode == SiteError.exit_code
+    assert "leaves out what this site is to have, and it has not: images/blobs/sha256/" in done.stderr
+    assert not (there.root / "repos" / "story").exists()
 
 
 @pytest.mark.timeout(300)
