@@ -9,7 +9,8 @@
     ├── IntegrityError    8  the carrier: bytes are missing, or differ from the digest promised for them
     ├── SiteError         9  the site's operator: a service, a port, a path or a permission on the admin host
     ├── SpaceError       10  whoever runs bundler: a file system has not the room
-    └── BusyError        11  nobody: another bundler is at work on the same place; wait
+    ├── BusyError        11  nobody: another bundler is at work on the same place; wait
+    └── TrustError       12  whoever signs: nobody who is trusted here vouches for the bundle
 
 0 is success, 1 a bug in bundler (with its traceback), 2 wrong usage (click's), 130 an interrupt (Ctrl-C).
 """
@@ -70,3 +71,7 @@ class SpaceError(BundlerError):
 
 class BusyError(BundlerError):
     exit_code = 11
+
+
+class TrustError(BundlerError):
+    exit_code = 12

@@ -12,6 +12,7 @@ from bundler import inputs
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import write_receipt
+from bundler.bundle.signature import trusted_keys, vouched
 from bundler.errors import BundleError, SiteError
 from bundler.kinds import KINDS
 from bundler.model.items import Item
@@ -68,7 +69,7 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
     arrived and verified; until the switch at the end the running release is as it was, and running it again goes on.
     """
     config = settled(config)
-    with Bundle(path, progress) as bundle:
+    with Bundle(path, progress, _vouched(path, config)) as bundle:
         progress.start("installing", bundle.unchecked())
 
         def finish() -> None:
@@ -79,6 +80,12 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
         site = Site(config)
         content = _completed(bundle, site) if bundle.delta else bundle
         return _publish(bundle.manifest, content, str(path), site, finish)
+
+
+def _vouched(path: Path, config: SiteConfig) -> str | None:
+    """The digest that somebody trusted here has signed; None where nobody has to. Raises TrustError, ConfigError."""
+    trusted = trusted_keys(Path(key) for key in config.trusted_keys)
+    return vouched(path, trusted) if trusted else None
 
 
 def _completed(bundle: Bundle, site: Site) -> Content:
@@ -134,7 +141,7 @@ def _publish(manifest: Manifest, content: Content, origin: str, site: Site, fini
 
 def outlook(path: Path, config: SiteConfig) -> Outlook:
     """What installing the bundle at `path` would do. Changes nothing."""
-    with Bundle(path) as bundle:
+    with Bundle(path, vouched=_vouched(path, config)) as bundle:
         manifest = bundle.manifest
         items_by_kind(manifest, str(path))
         needed = sum(obj.size for obj in bundle.layout.payload)

@@ -16,7 +16,7 @@ from bundler.bundle.delta import DELTA, LIMIT, Delta
 from bundler.bundle.layout import BLOCK, Member, header, layout, padded
 from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
 from bundler.bundle.storage import open_storage
-from bundler.errors import BundleError, IntegrityError
+from bundler.errors import BundleError, IntegrityError, TrustError
 from bundler.model.items import Object
 from bundler.progress import Progress, Silent
 
@@ -32,14 +32,16 @@ class Bundle:
     Safe to read from several threads.
     """
 
-    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+    def __init__(self, path: Path, progress: Progress | None = None, vouched: str | None = None) -> None:
         """Open the bundle at `path`: a file, or what `open_storage` takes for its volumes.
 
-        Raises BundleError when it is none, IntegrityError when its head is damaged or its end is missing.
+        `vouched` is the manifest's digest that someone signed: any other one is refused unread. Raises BundleError when
+        it is none, IntegrityError when its head is damaged or its end is missing, TrustError.
         """
         self.path = path
         self._progress = progress or Silent()
         self._checked: set[str] = set()
+        self._vouched = vouched
         self._storage = open_storage(path)
         try:
             self.manifest, self.delta = self._open_head()
@@ -144,9 +146,9 @@ class Bundle:
         """The manifest, found through the first header and held against the SHA256SUMS behind it, and the delta."""
         folder, name, size = self._first_header()
         at = len(header(f"{folder}/{name}", size, 0o644))
-        delta = None
+        left_out = b""
         if name == DELTA:
-            delta = Delta.from_bytes(self._pread(size, at), f"{self.path}: {DELTA}")
+            left_out = self._pread(size, at)
             at += padded(size)
             _, name, size = self._header(at, MANIFEST)
             at += len(header(f"{folder}/{MANIFEST}", size, 0o644))
@@ -155,7 +157,13 @@ class Bundle:
         actual = hashlib.sha256(data).hexdigest()
         if promise != actual.encode():
             raise self._damaged(f"{MANIFEST} does not match {SUMS}")
+        if self._vouched not in (None, actual):
+            raise TrustError(
+                f"{self.path}: what was signed is another bundle: {self._vouched}, and this one is {actual}",
+                hint="carry the bundle and the signature that belong together",
+            )
         manifest = Manifest.from_bytes(data, f"{self.path}: {MANIFEST}")
+        delta = Delta.from_bytes(left_out, f"{self.path}: {DELTA}") if left_out else None
         if manifest.folder != folder:
             raise self._damaged("its folder is not named after the release")
         if delta and delta.manifest != manifest.id:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,14 +15,17 @@ from bundler.cli.show import human, item_document, size_of, table, totals_of
 
 @click.command()
 @bundle_argument
+@click.option("--trust", multiple=True, type=click.Path(path_type=Path), help="A public key that must have signed it.")
 @jobs_option
 @command
-def verify(common: Common, bundle: Path, jobs: int | None) -> Answer:
-    """Check every byte of BUNDLE against its manifest."""
+def verify(common: Common, bundle: Path, trust: Sequence[Path], jobs: int | None) -> Answer:
+    """Check every byte of BUNDLE against its manifest, and its signature where --trust or this machine asks for one."""
     from bundler.bundle.reader import Bundle
+    from bundler.bundle.signature import trusted_keys, vouched
 
     progress = common.progress()
-    with Bundle(bundle, progress) as opened:
+    trusted = trusted_keys(trust)
+    with Bundle(bundle, progress, vouched(bundle, trusted) if trusted else None) as opened:
         progress.start("verifying", opened.unchecked())
         opened.verify(jobs=jobs or os.cpu_count() or 1)
         progress.finish()
@@ -35,6 +39,41 @@ def verify(common: Common, bundle: Path, jobs: int | None) -> Answer:
         "intact": True,
     }
     return Answer(document, [f"{bundle}: intact, {len(manifest.objects)} objects, {human(size)}", f"id {manifest.id}"])
+
+
+@click.command()
+@bundle_argument
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="The secret key; a signer's public one.")
+@click.option("--signer", help="A command that signs its standard input and answers in base64.")
+@command
+def sign(common: Common, bundle: Path, key: Path, signer: str | None) -> Answer:
+    """Vouch for BUNDLE, every byte of which is checked before: a signature beside it."""
+    from bundler.bundle import signature
+    from bundler.bundle.reader import Bundle
+
+    progress = common.progress()
+    with Bundle(bundle, progress) as opened:
+        progress.start("verifying", opened.unchecked())
+        opened.verify(jobs=os.cpu_count() or 1)
+        progress.finish()
+        made = signature.sign(bundle, opened.manifest, key, signer)
+    return Answer({"signature": str(made), "id": opened.manifest.id}, [str(made)])
+
+
+@click.group()
+def key() -> None:
+    """Keys to sign bundles with."""
+
+
+@key.command("new")
+@click.argument("path", type=click.Path(path_type=Path))
+@command
+def new_key(common: Common, path: Path) -> Answer:
+    """Make a key pair: PATH, which stays secret, and PATH.pub for the sites."""
+    from bundler.bundle.signature import new_key as make
+
+    public = make(path)
+    return Answer({"secret": str(path), "public": str(public)}, [str(path), str(public)])
 
 
 @click.command()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A receipt of the site: what it has is left out.",
 )
+@click.option("--sign", "sign_key", type=click.Path(path_type=Path), help="Sign it with this secret key.")
 @click.option("--split", "volume_size", type=VolumeSize(), help=f"Write volumes beside it. {VolumeSize.text}")
 @jobs_option
 @command
@@ -49,6 +50,7 @@ def build(
     lock_path: Path | None,
     reuse: Sequence[Path],
     since: Path | None,
+    sign_key: Path | None,
     volume_size: int | None,
     jobs: int | None,
 ) -> Answer:
@@ -57,7 +59,8 @@ def build(
     Interrupted, it goes on where it stopped when run again.
     """
     from bundler import build as pipeline
-    from bundler.bundle import volumes
+    from bundler.bundle import signature, volumes
+    from bundler.bundle.reader import Bundle
     from bundler.bundle.receipt import read_receipt
 
     config = common.config(jobs)
@@ -69,6 +72,9 @@ def build(
         lock, base, file, output, config=config, reuse=reuse, progress=common.progress(), since=receipt
     )
     document = {"bundle": str(path), "lock": str(file.path), "name": lock.name, "version": lock.version}
+    if sign_key:
+        with Bundle(path) as built:
+            document["signature"] = str(signature.sign(path, built.manifest, sign_key))
     if volume_size:
         document["volumes"] = str(volumes.split(path, output, volume_size, progress=common.progress()))
     return Answer(document, [document.get("volumes", document["bundle"])])

@@ -81,6 +81,9 @@ class SiteConfig(StrictModel):
     )
     ports: Ports = Ports()
     backends: Backends = Backends()
+    trusted_keys: tuple[str, ...] = Field(
+        default=(), description="public keys: only bundles that one of them signed are taken; beside trusted.d"
+    )
     web: ExternalWeb | None = None
     registry: ExternalRegistry | None = None
     index: ExternalIndex | None = None
