@@ -21,7 +21,7 @@ def render(package: str, template: str, /, **values: object) -> str:
 
 @cache
 def _environment(package: str) -> Environment:
-    environment = Environment(  # noqa: S701 - none of the texts is HTML; the shell's quoting is the filter `sh`
+    environment = Environment(  # noqa: S701 - most of the texts are no HTML; the one that is escapes by itself
         loader=PackageLoader(package),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -33,6 +33,7 @@ def _environment(package: str) -> Environment:
         "sh_glob": _sh_glob,
         "delimiter": _delimiter,
         "unit_word": _unit_word,
+        "human": _human,
     }
     return environment
 
@@ -56,3 +57,12 @@ def _unit_word(text: str) -> str:
     """A word of a systemd unit's command line (systemd.service(5), "Command lines")."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if escaped != text or any(sign in text for sign in " '\t;") else text
+
+
+def _human(size: int) -> str:
+    """Bytes for people: `1.5 GiB`."""
+    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{size} B" if units[0] == "B" else f"{value:.1f} {units[0]}"

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.site": (*LEAVES, "bundler.model", "bundler.bundle.manifest", "bundler.site", "bundler.templates"),
     "bundler.kinds": (*LEAVES, "bundler.model", "bundler.kinds.base"),
     "bundler.recipes": (*LEAVES, "bundler.model", "bundler.recipes.base", "bundler.kinds.base", *PURE_OF_KINDS),
+    "bundler.report": (*LEAVES, "bundler.model", "bundler.bundle", "bundler.templates"),
     "bundler.inputs": (*LEAVES, "bundler.model", *SECTIONS),
     "bundler.build": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.transfer"),
     "bundler.install": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.site", "bundler.inputs"),

@@ -94,6 +94,48 @@ def test_volumes_are_built_split_joined_and_read(tmp_path: Path, server: fake.Up
     assert server.sent == before + (3 << 20)  # read once to lock it, and not fetched
 
 
+def test_diff_and_report_of_two_bundles(tmp_path: Path, server: fake.Upstream) -> None:
+    profile = tmp_path / "tools.yaml"
+    built = []
+    for version in ("1", "2"):
+        tool, other = server.put("/tool", version.encode() * 9), server.put(f"/only-{version}", b"x")
+        profile.write_text(yaml.safe_dump({"name": "tools", "version": version, "files": [tool, other]}))
+        built.append(answer("build", profile, "-o", tmp_path / "out"))
+    old, new = (document["bundle"] for document in built)
+    changes = answer("diff", old, new)
+    assert [(c["what"], c["name"]) for c in changes["changes"]] == [
+        ("removed", "only-1"),
+        ("added", "only-2"),
+        ("changed", "tool"),
+    ]
+    assert changes["size"] == 9  # `x` was there under another name
+    assert answer("diff", built[0]["lock"], built[1]["lock"]) == changes
+    assert run("diff", old, old).stdout == "nothing changed\n"
+    written = answer("inspect", new, "--report", tmp_path / "report", "--since", old)["written"]
+    assert [Path(path).name for path in written] == ["report.html", "sbom.cdx.json"]
+    assert "only-2" in Path(written[0]).read_text()
+
+
+def test_a_signed_bundle_is_asked_for(tmp_path: Path, profile: Path) -> None:
+    answer("key", "new", tmp_path / "k")
+    built = answer("build", profile, "-o", tmp_path / "out", "--sign", tmp_path / "k")
+    assert Path(built["signature"]).name == "one-1.tar.sig.json"
+    assert answer("verify", built["bundle"], "--trust", tmp_path / "k.pub")["intact"]
+    Path(built["signature"]).unlink()
+    refused = run("verify", built["bundle"], "--trust", tmp_path / "k.pub")
+    assert refused.returncode == errors.TrustError.exit_code
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        yaml.safe_dump({"address": "192.0.2.1", "root": str(tmp_path / "s"), "trusted_keys": [str(tmp_path / "k.pub")]})
+    )
+    refused = run("install", built["bundle"], "--site", site)
+    assert refused.returncode == errors.TrustError.exit_code
+    assert "takes signed bundles only" in refused.stderr
+    assert not (tmp_path / "s").exists()
+    answer("sign", built["bundle"], "--key", tmp_path / "k")
+    assert run("install", built["bundle"], "--site", site, "--dry-run").returncode == 0
+
+
 def test_plan_counts_and_writes_nothing(tmp_path: Path, profile: Path) -> None:
     before = sorted(tmp_path.iterdir())
     document = answer("plan", profile)

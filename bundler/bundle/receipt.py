@@ -54,6 +54,14 @@ def write_receipt(releases: Iterable[tuple[str, str, str, bool]], objects: Itera
     return json.dumps(record, indent=0).encode() + b"\n"
 
 
+def is_receipt(path: Path) -> bool:
+    """Whether the file at `path` begins as a receipt does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(32).replace(b"\n", b"").startswith(b'{"receipt_format"')
+
+
 def read_receipt(path: Path) -> Receipt:
     """The receipt at `path`. Raises ConfigError when it is none."""
     hint = "name the file that `bundler receipt` wrote on the site"

@@ -21,7 +21,7 @@ from bundler.cli import bundles, connected, site
 def cli() -> None:
     """Carry RPMs, container images, Python wheels and files across an air gap in one verified tarball.
 
-    On a connected machine: plan, lock, build. Anywhere: verify, inspect, sign, split, join. On the closed side:
+    On a connected machine: plan, lock, build. Anywhere: verify, inspect, diff, sign, split, join. On the closed side:
     install, status, rollback, prune, receipt, services, nodes, check-node, uninstall.
     """
 
@@ -38,7 +38,7 @@ def completion(shell: str) -> None:
 # A command is a function of one of these modules; here it gets its place.
 for _command in (
     *(connected.plan, connected.lock, connected.build, connected.profiles),
-    *(bundles.verify, bundles.inspect, bundles.sign, bundles.key, bundles.split, bundles.join),
+    *(bundles.verify, bundles.inspect, bundles.diff, bundles.sign, bundles.key, bundles.split, bundles.join),
     *(
         site.install,
         site.status,

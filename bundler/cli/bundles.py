@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bundler.cli.command import Answer, Common, command
 from bundler.cli.options import VolumeSize, bundle_argument, jobs_option
 from bundler.cli.show import human, item_document, size_of, table, totals_of
+
+if TYPE_CHECKING:
+    from bundler.model.items import Item
 
 
 @click.command()
@@ -108,12 +112,24 @@ def join(common: Common, volumes: Path, folder: Path | None) -> Answer:
 @bundle_argument
 @click.option("--items", "show", flag_value="items", help="A line for each item.")
 @click.option("--objects", "show", flag_value="objects", help="A line for each object: sha256, size, path.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Write a page for those who approve, and the SBOM, here."
+)
+@click.option(
+    "--since", type=click.Path(path_type=Path), help="With --report: an earlier bundle or lock, to say what changed."
+)
 @command
-def inspect(common: Common, bundle: Path, show: str | None) -> Answer:
+def inspect(common: Common, bundle: Path, show: str | None, report: Path | None, since: Path | None) -> Answer:
     """Say what BUNDLE holds; only its head is read."""
     from bundler.bundle.manifest import FORMAT
     from bundler.bundle.reader import Bundle
 
+    if report is not None:
+        from bundler.report import write_report
+
+        with Bundle(bundle) as opened:
+            written = write_report(opened, report, since=_items_of(since) if since else None)
+        return Answer({"written": [str(path) for path in written]}, [str(path) for path in written])
     with Bundle(bundle) as opened:
         manifest, size = opened.manifest, opened.layout.size
         left_out = sum(obj.size for obj in opened.layout.left_out)
@@ -141,3 +157,41 @@ def inspect(common: Common, bundle: Path, show: str | None) -> Answer:
         head.append(f"left out, because the site has it: {human(left_out)}")
     head.append("")
     return Answer(document, [*head, *table(("kind", "items", "size"), totals)])
+
+
+@click.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@command
+def diff(common: Common, old: Path, new: Path) -> Answer:
+    """Say what changes from OLD to NEW, bundles or locks: added, removed, other versions, new bytes.
+
+    OLD may be a site's receipt: then what has to be carried is counted.
+    """
+    from bundler.bundle.receipt import is_receipt, read_receipt
+    from bundler.model.difference import difference, new_bytes
+
+    items = _items_of(new)
+    if is_receipt(old):
+        size = new_bytes(items, read_receipt(old).objects)
+        return Answer({"changes": None, "size": size}, [f"{human(size)} of it are not on the site"])
+    changes = difference(_items_of(old), items)
+    document = [
+        {"what": c.what, "kind": c.kind, "name": c.name, "old": list(c.old), "new": list(c.new), "size": c.size}
+        for c in changes
+    ]
+    size = sum(change.size for change in changes)
+    rows = [(c.what, c.kind, c.name, " ".join(c.old), " ".join(c.new), human(c.size)) for c in changes]
+    lines = [*table(("what", "kind", "name", "before", "now", "new bytes"), rows), f"{human(size)} of new bytes"]
+    return Answer({"changes": document, "size": size}, lines if changes else ["nothing changed"])
+
+
+def _items_of(path: Path) -> tuple[Item, ...]:
+    """The items of a bundle or a lock."""
+    from bundler.bundle.reader import Bundle
+    from bundler.model.lock import Lock
+
+    if path.name.endswith(".lock.json"):
+        return Lock.from_bytes(path.read_bytes(), str(path)).items
+    with Bundle(path) as opened:
+        return opened.manifest.items

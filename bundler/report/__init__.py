@@ -1,0 +1,72 @@
+"""What people read who approve a bundle: one page that needs no network, and the SBOM."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundler.bundle.documents import SBOM
+from bundler.bundle.reader import Bundle
+from bundler.model.difference import difference
+from bundler.model.items import Item, objects_of, source_text
+from bundler.templates import render
+
+PAGE = "report.html"
+_SOURCES = 3  # of an item, on the page
+
+
+def write_report(bundle: Bundle, folder: Path, *, since: Sequence[Item] | None) -> list[Path]:
+    """Write the page and the SBOM of `bundle` into `folder`; gives their paths. `since` are the items before.
+
+    Only the bundle's head is read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = bundle.manifest
+    sizes: Counter[str] = Counter()
+    for item in manifest.items:
+        sizes[item.kind] += sum(obj.size for obj in item.objects)
+    changes = difference(since, manifest.items) if since is not None else None
+    page = render(
+        "bundler.report",
+        "report.html.j2",
+        name=manifest.name,
+        version=manifest.version,
+        id=manifest.id,
+        size=bundle.layout.size,
+        left_out=sum(obj.size for obj in bundle.layout.left_out),
+        objects=len(manifest.payload),
+        sizes=sizes.most_common(),
+        largest=max(sizes.values(), default=1),
+        data=_embedded(
+            {
+                "items": [_row(item) for item in manifest.items],
+                "changes": None
+                if changes is None
+                else [[c.what, c.kind, c.name, " ".join(c.old), " ".join(c.new), c.size] for c in changes],
+            }
+        ),
+        changed=None if changes is None else Counter(change.what for change in changes),
+        new_size=None if changes is None else sum(change.size for change in changes),
+    )
+    (folder / PAGE).write_text(page)
+    (document,) = [obj for obj in manifest.documents if obj.path == SBOM]
+    (folder / SBOM).write_bytes(b"".join(bundle.stream(document)))
+    return [folder / PAGE, folder / SBOM]
+
+
+def _row(item: Item) -> list[str | int]:
+    """Kind, name, version, bytes, licence, sources, digests."""
+    objects = objects_of([item])
+    sources = [source_text(obj.source) for obj in objects[:_SOURCES]]
+    digests = [obj.sha256 for obj in objects[:_SOURCES]]
+    more = [f"and {len(objects) - _SOURCES} more"] if len(objects) > _SOURCES else []
+    size = sum(obj.size for obj in objects)
+    return [item.kind, item.name, item.version, size, item.licence or "", " ".join(sources + more), " ".join(digests)]
+
+
+def _embedded(document: object) -> str:
+    """JSON that stands within a script element: nothing in it can end that."""
+    text = json.dumps(document, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
