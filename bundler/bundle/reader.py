@@ -71,15 +71,17 @@ class Bundle:
         place. A consumer that counts its bytes can therefore never take damaged content for whole.
         """
         member = self._member(obj)
-        self._check_frame(member)
+        self._check_header(member)
         digest = hashlib.sha256()
         held = b""
         for offset in range(member.data, member.data + member.size, CHUNK):
             if held:
                 yield held
             held = self._pread(min(CHUNK, member.data + member.size - offset), offset)
+            self._passed(offset)
             digest.update(held)
             self._progress.advance(len(held))
+        self._check_padding(member)
         if digest.hexdigest() != obj.sha256:
             what = f"{self.path}: {obj.path} is damaged: sha256 {digest.hexdigest()}, the manifest says {obj.sha256}"
             raise self._blaming(what, member.size, member.data)
@@ -101,8 +103,16 @@ class Bundle:
 
         Raises IntegrityError for the first thing found wrong.
         """
+        objects = [obj for obj in self.carried if obj.path not in self._checked]
+        if self._storage.once:
+            # In the order in which they come, and then the end.
+            self._check_all(objects, 1)
+            self._check_end()
+            if self._storage.pread(1, self.layout.size):
+                raise self._damaged("more follows behind its end")
+            return
         self._check_end()
-        self._check_all((obj for obj in self.carried if obj.path not in self._checked), jobs)
+        self._check_all(objects, jobs)
 
     def unchecked(self) -> int:
         """How many bytes of objects `verify` would read."""
@@ -197,14 +207,26 @@ class Bundle:
 
     def _check_frame(self, member: Member) -> None:
         """The member's header and padding are what the layout says."""
+        self._check_header(member)
+        self._check_padding(member)
+
+    def _check_header(self, member: Member) -> None:
         if self._pread(member.data - member.start, member.start) != self.layout.header(member):
             raise self._damaged(f"the header of {member.path} is not what the manifest says", at=member)
+
+    def _check_padding(self, member: Member) -> None:
         filling = member.end - member.data - member.size
         if self._pread(filling, member.data + member.size) != bytes(filling):
             raise self._damaged(f"the padding behind {member.path} is not empty", at=member)
 
+    def _passed(self, offset: int) -> None:
+        if self._storage.once:
+            self._storage.passed(offset)
+
     def _check_size(self) -> None:
         size = self._storage.size
+        if size is None:
+            return  # it shows at the end
         if size < self.layout.size:
             lost = next((m.path for m in self.layout.members.values() if m.end > size), "the end mark")
             raise self._damaged(f"cut short at {size} of {self.layout.size} bytes; the first thing lost is {lost}")
@@ -235,7 +257,7 @@ class Bundle:
         return b"".join(parts)
 
     def _damaged(self, what: str, *, at: Member | None = None) -> IntegrityError:
-        start, end = (at.start, at.end) if at else (0, self._storage.size)
+        start, end = (at.start, at.end) if at else (0, self._storage.size or 0)
         return self._blaming(f"{self.path} is damaged: {what}", end - start, start)
 
     def _blaming(self, what: str, size: int, offset: int) -> IntegrityError:

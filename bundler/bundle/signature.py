@@ -32,7 +32,7 @@ from securesystemslib.exceptions import Error as SignatureError
 from securesystemslib.signer import CryptoSigner, Signature, SSlibKey
 
 from bundler.bundle.manifest import Manifest
-from bundler.bundle.storage import find_index, read_index
+from bundler.bundle.storage import STDIN, find_index, read_index
 from bundler.errors import ConfigError, TrustError
 
 SUFFIX = ".sig.json"
@@ -127,7 +127,9 @@ def read_public(path: Path) -> SSlibKey:
 
 
 def signature_file(bundle: Path) -> Path:
-    """Where the signature of the bundle at `bundle`, a file or volumes, lies."""
+    """Where the signature of the bundle at `bundle`, a file or volumes, lies. Raises TrustError for a pipe."""
+    if bundle == STDIN:
+        raise TrustError("a bundle in a pipe has no signature beside it", hint="save it to a file, and both together")
     index = find_index(bundle)
     if index is not None and index.exists():
         return index.with_name(f"{read_index(index).bundle}{SUFFIX}")

@@ -1,4 +1,4 @@
-"""Where a bundle's bytes lie: in one file, or in the volumes that it was split into.
+"""Where a bundle's bytes lie: in one file, in the volumes that it was split into, or on their way in a pipe.
 
 Volumes are plain parts: `cat base-1.tar.001 base-1.tar.002 … > base-1.tar` joins them too. `base-1.tar.volumes.json`
 names them in order with size and sha256, so that a bad or missing one is known by its name, and the others need not be
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from bundler.errors import BundleError, IntegrityError
 
+STDIN = Path("-")
 INDEX_SUFFIX = ".volumes.json"
 _PART = re.compile(r"(.+)\.\d{3,}")
 _INDEX_LIMIT = 4 << 20
@@ -50,10 +51,15 @@ class Index(BaseModel):
 
 
 class Storage(Protocol):
-    """The bytes of a bundle, to be read from several threads."""
+    """The bytes of a bundle, to be read from several threads; a `once` one in their order, and by one thread."""
 
     @property
-    def size(self) -> int: ...
+    def once(self) -> bool: ...
+
+    @property
+    def size(self) -> int | None:
+        """In bytes; None where that shows at the end only."""
+        ...
 
     def pread(self, size: int, offset: int) -> bytes:
         """At most `size` bytes at `offset`; none behind the end. Raises OSError."""
@@ -67,14 +73,21 @@ class Storage(Protocol):
         """Which part of the storage is damaged, where a range was found to be; empty when there is but one."""
         ...
 
+    def passed(self, offset: int) -> None:
+        """What lies before `offset` will not be asked for any more."""
+        ...
+
     def close(self) -> None: ...
 
 
 def open_storage(path: Path) -> Storage:
-    """The storage at `path`: a bundle, a volume or the index of volumes, or a folder with one of these indexes.
+    """The storage at `path`: a bundle, a volume or the index of volumes, a folder with one of these indexes; `-` is the
+    standard input.
 
     Raises BundleError when it is none of that, IntegrityError naming volumes that are missing or of a wrong size.
     """
+    if path == STDIN:
+        return Pipe(0)
     try:
         index = find_index(path)
         return Volumes(index) if index else File(path)
@@ -86,6 +99,8 @@ def open_storage(path: Path) -> Storage:
 
 class File:
     """A bundle in one file."""
+
+    once = False
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -102,12 +117,55 @@ class File:
         del size, offset
         return ""
 
+    def passed(self, offset: int) -> None:
+        del offset
+
     def close(self) -> None:
         os.close(self._fd)
 
 
+class Pipe:
+    """A bundle that comes in a pipe: its head is kept until it was read, and of the rest what is asked for next."""
+
+    once = True
+    size = None
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._held = bytearray()
+        self._start = 0  # offset of what is held
+
+    def pread(self, size: int, offset: int) -> bytes:
+        if offset < self._start:
+            raise BundleError("a bundle in a pipe can be read once", hint="save it to a file for that")
+        while len(self._held) < offset + size - self._start:
+            chunk = os.read(self._fd, _CHUNK)
+            if not chunk:
+                break
+            self._held += chunk
+        at = offset - self._start
+        return bytes(self._held[at : at + size])
+
+    def piece(self, size: int, offset: int) -> tuple[int, int] | None:
+        del size, offset
+        return None
+
+    def blame(self, size: int, offset: int) -> str:
+        del size, offset
+        return ""
+
+    def passed(self, offset: int) -> None:
+        del self._held[: offset - self._start]
+        self._start = offset
+
+    def close(self) -> None:
+        pass
+
+
 class Volumes:
     """A bundle in volumes, which all lie beside their index."""
+
+    once = False
 
     def __init__(self, index: Path) -> None:
         found = read_index(index)
@@ -136,6 +194,9 @@ class Volumes:
             digests = list(threads.map(lambda volume: _sha256(self._folder / volume.file), touched))
         bad = [volume.file for volume, digest in zip(touched, digests, strict=True) if volume.sha256 != digest]
         return ", ".join(bad)
+
+    def passed(self, offset: int) -> None:
+        del offset
 
     def close(self) -> None:
         for fd in self._fds:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from pathlib import Path
 
+from bundler.bundle.signature import signature_file
 from bundler.bundle.storage import INDEX_SUFFIX, Index, Volume, find_index, open_storage, read_index
 from bundler.errors import BundleError, IntegrityError
 from bundler.progress import Progress
@@ -45,15 +47,18 @@ def split(bundle: Path, folder: Path, size: int, *, progress: Progress) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     storage = open_storage(bundle)
     try:
-        if -(-storage.size // size) > _MOST:
+        total = storage.size
+        if total is None:
+            raise BundleError("a bundle in a pipe cannot be split", hint="save it to a file first")
+        if -(-total // size) > _MOST:
             raise BundleError(f"that makes more than {_MOST} volumes", hint="choose larger ones")
-        progress.start("splitting", storage.size)
+        progress.start("splitting", total)
         volumes = []
-        for number, start in enumerate(range(0, storage.size, size), 1):
+        for number, start in enumerate(range(0, total, size), 1):
             path = folder / f"{bundle.name}.{number:03}"
             part = path.with_name(f"{path.name}.part")
             digest = hashlib.sha256()
-            length = min(size, storage.size - start)
+            length = min(size, total - start)
             with part.open("wb") as file:
                 for offset in range(start, start + length, _CHUNK):
                     chunk = storage.pread(min(_CHUNK, start + length - offset), offset)
@@ -63,13 +68,14 @@ def split(bundle: Path, folder: Path, size: int, *, progress: Progress) -> Path:
                 os.fsync(file.fileno())
             part.replace(path)
             volumes.append(Volume(file=path.name, size=length, sha256=digest.hexdigest()))
-        index = Index(bundle=bundle.name, size=storage.size, volumes=tuple(volumes))
+        index = Index(bundle=bundle.name, size=total, volumes=tuple(volumes))
     finally:
         storage.close()
     target = folder / f"{bundle.name}{INDEX_SUFFIX}"
     new = target.with_name(f"{target.name}.part")
     new.write_text(index.model_dump_json(indent=1) + "\n")
     new.replace(target)
+    _bring_signature(signature_file(bundle), signature_file(target))
     progress.finish()
     return target
 
@@ -105,5 +111,12 @@ def join(path: Path, folder: Path, *, progress: Progress) -> Path:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+    _bring_signature(signature_file(index_path), signature_file(target))
     progress.finish()
     return target
+
+
+def _bring_signature(there: Path, here: Path) -> None:
+    """What was signed as one is signed in volumes, and the other way round."""
+    if there.is_file() and there != here:
+        shutil.copyfile(there, here)

@@ -124,6 +124,8 @@ def inspect(common: Common, bundle: Path, show: str | None, report: Path | None,
     from bundler.bundle.manifest import FORMAT
     from bundler.bundle.reader import Bundle
 
+    if since is not None and report is None:
+        raise click.UsageError("--since goes with --report; `bundler diff` says what changed, too")
     if report is not None:
         from bundler.report import write_report
 

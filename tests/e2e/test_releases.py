@@ -22,7 +22,7 @@ import requests
 import yaml
 
 from bundler.bundle.reader import Bundle
-from bundler.errors import IntegrityError, SiteError
+from bundler.errors import IntegrityError, SiteError, TrustError
 from scripts.demo import images
 from scripts.demo.hosts import HERE
 from scripts.demo.internet import Internet
@@ -203,6 +203,14 @@ def test_a_month_crosses_as_a_difference_in_volumes(months: Months, there: Site,
     receipt = tmp_path / "receipt.json"
     run(there, "receipt", "--output", receipt)
     index = months.delta("2", receipt, tmp_path / "disk", "--split", "5M")
+    # From now on the site takes what the release manager has signed, and nothing else.
+    key = tmp_path / "release.key"
+    bundler(HERE, "key", "new", key)
+    config = yaml.safe_load((there.root / "site.yaml").read_text())
+    (there.root / "site.yaml").write_text(yaml.safe_dump({**config, "trusted_keys": [f"{key}.pub"]}))
+    done = bundler(HERE, "install", index, "--root", there.root, check=False)
+    assert done.returncode == TrustError.exit_code
+    bundler(HERE, "sign", index, "--key", key)
     volumes = sorted(index.parent.glob("*.tar.0*"))
     assert len(volumes) == 3
     known = set(json.loads(receipt.read_text())["objects"])
@@ -214,13 +222,13 @@ def test_a_month_crosses_as_a_difference_in_volumes(months: Months, there: Site,
     good = bytes(damaged)
     damaged[5_000_000] ^= 1
     volumes[1].write_bytes(damaged)
-    done = bundler(HERE, "install", index.parent, *there.options, check=False)
+    done = bundler(HERE, "install", index.parent, "--root", there.root, check=False)
     assert done.returncode == IntegrityError.exit_code
     assert f"volume {volumes[1].name} is damaged" in done.stderr
     assert seen(there)[0] == "1"
     volumes[1].write_bytes(good)
     with a_client(there) as client:
-        installed = there.install(volumes[2])  # any of them will do
+        installed = run(there, "install", volumes[2])  # any of them will do
     assert client.errors == []
     assert seen(there) == ("2", months.digest("2"), "2.0")
     assert installed["id"] == json.loads(bundler(HERE, "inspect", months.bundles["2"], "--json").stdout)["id"]
