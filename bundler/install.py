@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from bundler.bundle.receipt import write_receipt
 from bundler.bundle.signature import trusted_keys, vouched
 from bundler.errors import BundleError, SiteError
 from bundler.kinds import KINDS
+from bundler.kinds.base import Step
 from bundler.model.items import Item
 from bundler.model.node_files import NodeFiles
 from bundler.model.site import Served, SiteConfig
@@ -70,16 +71,40 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
     """
     config = settled(config)
     with Bundle(path, progress, _vouched(path, config)) as bundle:
+        by_kind = items_by_kind(bundle.manifest, str(path))
         progress.start("installing", bundle.unchecked())
+        site = Site(config)
+        content = _completed(bundle, site) if bundle.delta else bundle
 
-        def finish() -> None:
-            # What no kind had to read, for it was there already or is for people only, is checked all the same.
+        def load(steps: Iterable[Step]) -> None:
+            if bundle.once:
+                _in_its_order(bundle, content, steps)
+            else:
+                _at_once(site, content, steps)
+            # What no step had to read, for it was there already or is for people only, is checked all the same.
             bundle.verify(jobs=_JOBS)
             progress.finish()
 
-        site = Site(config)
-        content = _completed(bundle, site) if bundle.delta else bundle
-        return _publish(bundle.manifest, content, str(path), site, finish)
+        with site.opened(bundle.manifest, content, in_a_pipe=bundle.once):
+            return _publish(bundle.manifest, by_kind, site, load)
+
+
+def _at_once(site: Site, content: Content, steps: Iterable[Step]) -> None:
+    """Do `steps` on a few threads, the largest objects first, so that no thread is left alone with one at the end."""
+    in_order = sorted(steps, key=lambda step: (-step.obj.size, step.obj.path))
+    site.each(lambda step: step.put(content), in_order)
+
+
+def _in_its_order(bundle: Bundle, content: Content, steps: Iterable[Step]) -> None:
+    """Do `steps` as the objects come out of the pipe; those for what the bundle leaves out, before."""
+    by_path: dict[str, list[Step]] = defaultdict(list)
+    for step in steps:
+        by_path[step.obj.path].append(step)
+    for obj in (*bundle.layout.left_out, *bundle.carried):
+        for step in by_path[obj.path]:
+            step.put(content)
+        if obj.path in bundle.layout.members:
+            bundle.check(obj)
 
 
 def _vouched(path: Path, config: SiteConfig) -> str | None:
@@ -121,21 +146,25 @@ def rollback(name: str, version: str | None, config: SiteConfig) -> Installed:
     site = Site(config)
     site.services.start()
     release = site.earlier(name, version)
-    return _publish(release.manifest, Kept(site.releases(), site), str(release.path), site, lambda: None)
+    by_kind = items_by_kind(release.manifest, str(release.path))
+    content = Kept(site.releases(), site)
+    with site.opened(release.manifest, content):
+        return _publish(release.manifest, by_kind, site, lambda steps: _at_once(site, content, steps))
 
 
-def _publish(manifest: Manifest, content: Content, origin: str, site: Site, finish: Callable[[], None]) -> Installed:
-    """Load `manifest` with `content` into `site` and switch to it; `finish` is called when all was loaded."""
-    by_kind = items_by_kind(manifest, origin)
-    with site.opened(manifest, content):
-        inputs.keep_site(site.config)
-        for kind in KINDS:
-            logger.info("loading %s", kind.name)
-            kind.load(by_kind[kind.name], content, site)
-        finish()
-        served = Served(site.config, manifest.name, manifest.version)
-        site.commit(emit(manifest.items, served))
-        written = site.written
+def _publish(
+    manifest: Manifest,
+    by_kind: Mapping[str, tuple[Item, ...]],
+    site: Site,
+    load: Callable[[Iterable[Step]], None],
+) -> Installed:
+    """Have `load` do what it takes for `manifest` to be in the stores of `site`, which is open, and switch to it."""
+    inputs.keep_site(site.config)
+    logger.info("loading %s %s", manifest.name, manifest.version)
+    load(step for kind in KINDS for step in kind.load(by_kind[kind.name], site))
+    served = Served(site.config, manifest.name, manifest.version)
+    site.commit(emit(manifest.items, served))
+    written = site.written
     return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
 
 

@@ -98,6 +98,17 @@ class Bundle:
             )
         return b"".join(self.stream(obj))
 
+    @property
+    def once(self) -> bool:
+        """Whether it comes in a pipe: its objects can be read in their order, `carried`, and once."""
+        return self._storage.once
+
+    def check(self, obj: Object) -> None:
+        """Check an object, unless it was read already. Raises IntegrityError."""
+        if obj.path not in self._checked:
+            for _ in self.stream(obj):
+                pass
+
     def verify(self, *, jobs: int) -> None:
         """Check every byte that has not been checked since the bundle was opened, up to the end of the file.
 
@@ -140,13 +151,9 @@ class Bundle:
             ) from None
 
     def _check_all(self, objects: Iterable[Object], jobs: int) -> None:
-        def check(obj: Object) -> None:
-            for _ in self.stream(obj):
-                pass
-
         with ThreadPoolExecutor(jobs) as pool:
             try:
-                for _ in pool.map(check, objects):
+                for _ in pool.map(self.check, objects):
                     pass
             except BaseException:
                 pool.shutdown(cancel_futures=True)

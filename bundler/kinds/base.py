@@ -4,7 +4,7 @@ A kind is a folder of this package named as its section in the profile, and each
 
     spec.py      class Spec (pydantic, frozen, strict on keys)      what a person writes; parsing it is pure
     resolve.py   resolve(spec, targets, upstream) → items         online; the only verb that gets an upstream
-    load.py      load(items, content, site) → None                offline; the only verb that gets a site
+    load.py      load(items, site) → steps                         offline; the only verb that gets a site
     emit.py      emit(items, served) → NodeFiles                   pure: plain data in, text out
 
 What holds for every kind (tests/contract runs it over KINDS):
@@ -14,8 +14,9 @@ What holds for every kind (tests/contract runs it over KINDS):
   Its answer depends on the spec, the targets and the upstream alone: no clock, no host name.
 - Every object's path starts with one of the kind's folders: its own name, and what `Kind.folders` adds.
 - Items survive JSON: attributes hold JSON only.
-- `load` stages, through the site's stores, what the items need; nothing is published until `install` commits. A second
-  `load` of the same items writes nothing.
+- `load` says what goes into which of the site's stores, an object a step; `install` chooses the order, which is the
+  bundle's own when that comes in a pipe. A step stages: nothing is published until `install` commits. Steps that are
+  done again write nothing.
 - `emit` is deterministic, reads nothing but its arguments, and names no upstream host as a place to fetch from.
 
 Adding a kind is a folder and a line in KINDS (`bundler/kinds/__init__.py`): the pipeline never names one.
@@ -24,12 +25,13 @@ Adding a kind is a folder and a line in KINDS (`bundler/kinds/__init__.py`): the
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import BaseModel
 
-from bundler.model.items import Item
+from bundler.model.items import Item, Object
 from bundler.model.node_files import NodeFiles
 from bundler.model.site import Served
 from bundler.model.target import Target
@@ -44,8 +46,16 @@ class Resolve(Protocol):
     def __call__(self, spec: Any, targets: tuple[Target, ...], upstream: Upstream, /) -> tuple[Item, ...]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One object on its way into a store: `put` stages it, and reads it from the content only where it is missing."""
+
+    obj: Object
+    put: Callable[[Content], object]
+
+
 class Load(Protocol):
-    def __call__(self, items: tuple[Item, ...], content: Content, site: Site, /) -> None: ...
+    def __call__(self, items: tuple[Item, ...], site: Site, /) -> Iterable[Step]: ...
 
 
 class Emit(Protocol):

@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.errors import BundleError, SiteError
@@ -67,28 +67,28 @@ class RegistryStore:
             known.append(repository)
 
     def stage_manifest(
-        self, repository: str, references: Sequence[str], media_type: str, obj: Object, content: Content
+        self, repository: str, references: Sequence[str], media_type: str, rank: int, obj: Object, content: Content
     ) -> None:
         """Remember a manifest or index, and the tags that shall lead to it; `commit` pushes it.
 
-        Its bytes are verified now, so that a damaged one ends the load before anything is published. An index must be
-        staged after the manifests it names. Raises IntegrityError (of `content`).
+        Its bytes are verified now, so that a damaged one ends the load before anything is published. An index has a
+        higher `rank` than the manifests it names. Raises IntegrityError (of `content`).
         """
-        content.read(obj, limit=_MANIFEST_LIMIT)
+        data = content.read(obj, limit=_MANIFEST_LIMIT)
         with self._lock:
-            staged = self._manifests.setdefault(
-                (repository, f"sha256:{obj.sha256}"), _Staged(media_type, obj, content, set())
-            )
+            staged = self._manifests.setdefault((repository, f"sha256:{obj.sha256}"), _Staged(media_type, data))
             staged.tags.update(references)
+            staged.rank = max(staged.rank, rank)
 
     def commit(self) -> None:
-        """Push what was staged: every manifest by its digest, in the order staged, and then every tag.
+        """Push what was staged: every manifest by its digest, those of lower rank first, and then every tag.
 
         So no tag leads to an image that is not whole. Raises SiteError when the registry refuses one.
         """
-        for (repository, digest), staged in self._manifests.items():
+        in_order = sorted(self._manifests.items(), key=lambda entry: (entry[1].rank, entry[0]))
+        for (repository, digest), staged in in_order:
             self._put(repository, digest, digest, staged)
-        for (repository, digest), staged in self._manifests.items():
+        for (repository, digest), staged in in_order:
             for tag in sorted(staged.tags):
                 self._put(repository, tag, digest, staged)
         self._manifests.clear()
@@ -124,14 +124,13 @@ class RegistryStore:
         """Have `reference` (a tag, or the digest itself) lead to the manifest."""
         if self._digest(repository, reference) == digest:
             return
-        data = staged.content.read(staged.obj, limit=_MANIFEST_LIMIT)
         answer = self._client.request(
             "PUT",
             repository,
             f"manifests/{reference}",
             expect=(201,),
             headers={"Content-Type": staged.media_type},
-            data=data,
+            data=staged.data,
         )
         told = answer.headers.get(_DIGEST_HEADER, digest)
         if told != digest:
@@ -139,7 +138,7 @@ class RegistryStore:
                 f"the registry took {repository} {digest} for {told}",
                 hint="it changes manifests, which breaks every pinned digest: use a registry that keeps their bytes",
             )
-        self._count(len(data))
+        self._count(len(staged.data))
 
     def _has_blob(self, repository: str, digest: str) -> bool:
         # 307: a registry that keeps blobs elsewhere and sends its clients there has it.
@@ -178,14 +177,14 @@ def discard_uploads(storage: Path) -> None:
         shutil.rmtree(session, ignore_errors=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Staged:
     """A manifest that waits for the commit."""
 
     media_type: str
-    obj: Object
-    content: Content
-    tags: set[str]
+    data: bytes
+    tags: set[str] = field(default_factory=set)
+    rank: int = 0
 
 
 class _Body:

@@ -90,16 +90,17 @@ class Site:
         return sum(_room({self.root, self.web.directory}).values())
 
     @contextmanager
-    def opened(self, manifest: Manifest, content: Content) -> Iterator[Site]:
+    def opened(self, manifest: Manifest, content: Content, *, in_a_pipe: bool = False) -> Iterator[Site]:
         """The site with the release `manifest` begun: its services run, and its stores take objects until `commit`.
 
-        Nobody else can change the site meanwhile. Leaving without a commit publishes nothing; what has arrived is kept,
-        and opening the same release again goes on. Raises BusyError, SpaceError, SiteError.
+        A registry's program cannot be taken out of a content that comes `in_a_pipe`: it has to be there. Nobody else
+        can change the site meanwhile. Leaving without a commit publishes nothing; what has arrived is kept, and opening
+        the same release again goes on. Raises BusyError, SpaceError, SiteError.
         """
         with self._lock():
             self.web.open(Release(manifest.name, manifest.version, manifest.id))
             self._require_space(manifest.payload)
-            self.services.prepare(_stores(manifest.payload), manifest.items, content)
+            self.services.prepare(_stores(manifest.payload), () if in_a_pipe else manifest.items, content)
             if self.config.registry is None:
                 discard_uploads(self.root / "registry")
             self.services.start()

@@ -76,7 +76,8 @@ def test_a_second_load_adds_nothing(kind: Kind, world: World, site: SiteConfig) 
     path = world.bundle(kind.name)
     assert install(path, site, progress=Silent()).changed
     with Bundle(path) as bundle, Site(site).opened(bundle.manifest, bundle) as opened:
-        kind.load(bundle.manifest.items, bundle, opened)
+        for step in kind.load(bundle.manifest.items, opened):
+            step.put(bundle)
         assert (opened.written.objects, opened.written.size) == (0, 0)
     assert not install(path, site, progress=Silent()).changed
 

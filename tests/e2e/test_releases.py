@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shlex
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +25,7 @@ import requests
 import yaml
 
 from bundler.bundle.reader import Bundle
-from bundler.errors import IntegrityError, SiteError, TrustError
+from bundler.errors import BundleError, IntegrityError, SiteError, TrustError
 from scripts.demo import images
 from scripts.demo.hosts import HERE
 from scripts.demo.internet import Internet
@@ -279,6 +282,44 @@ def test_what_is_pruned_leaves_no_bytes(months: Months, there: Site, tmp_path: P
         alone.install(months.bundles["3"])
         assert size_of(there) <= 1.05 * size_of(alone)
     assert run(there, "prune") == {"deleted": []}
+
+
+@pytest.mark.timeout(300)
+def test_a_bundle_comes_through_a_pipe(months: Months, there: Site, tmp_path: Path) -> None:
+    """As out of a diode: nothing is sent again, nothing is sought, and it is served as if it had come in a file."""
+    there.install(months.bundles["1"])
+    run(there, "receipt", "--output", tmp_path / "receipt.json")
+    delta = months.delta("3", tmp_path / "receipt.json", tmp_path / "out")
+    for bundle, version in ((months.bundles["2"], "2"), (delta, "3")):
+        done = _piped(f"cat {bundle}", there)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["changed"] is True
+        assert seen(there) == (version, months.digest(version), f"{version}.0")
+    run(there, "rollback", "story", "2")
+    assert seen(there)[0] == "2"
+
+
+def test_a_pipe_that_breaks_publishes_nothing(months: Months, there: Site) -> None:
+    there.install(months.bundles["1"])
+    size = months.bundles["2"].stat().st_size
+    for command in (f"head -c {size - 20_000}", f"head -c {size // 2}", "sed s/2/3/"):
+        done = _piped(f"{command} {months.bundles['2']}", there)
+        assert done.returncode in (BundleError.exit_code, IntegrityError.exit_code), done.stderr
+        assert seen(there) == ("1", months.digest("1"), "1.0")
+    assert _piped(f"cat {months.bundles['2']}", there).returncode == 0
+
+
+def test_the_first_install_from_a_pipe_needs_a_registry(months: Months, there: Site) -> None:
+    """Its program cannot come out of the pipe: this machine's own serves."""
+    done = _piped(f"cat {months.bundles['1']}", there, *there.options)
+    assert done.returncode == 0, done.stderr
+    assert seen(there)[0] == "1"
+
+
+def _piped(command: str, there: Site, *options: str) -> subprocess.CompletedProcess[str]:
+    where = options or ("--root", str(there.root))
+    script = f"{command} | {shlex.join([sys.executable, '-m', 'bundler', 'install', '-', '--json', *where])}"
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
 
 
 def test_what_is_not_there_cannot_come_back(months: Months, there: Site) -> None:

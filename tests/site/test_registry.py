@@ -76,8 +76,8 @@ def store_at(url: str, credentials: Credentials | None = None) -> RegistryStore:
 def stage(store: RegistryStore, content: MemoryContent, repository: str = "library/hello", tag: str = "1") -> None:
     for blob in (LAYER, CONFIG):
         store.stage_blob(repository, digest_of(blob), object_with(blob), content)
-    store.stage_manifest(repository, (), OCI_MANIFEST, object_with(MANIFEST), content)
-    store.stage_manifest(repository, (tag,), OCI_INDEX, object_with(INDEX), content)
+    store.stage_manifest(repository, (), OCI_MANIFEST, 0, object_with(MANIFEST), content)
+    store.stage_manifest(repository, (tag,), OCI_INDEX, 1, object_with(INDEX), content)
 
 
 def test_the_own_registry_is_written_to_behind_its_front(registry: RunningRegistry, content: MemoryContent) -> None:
@@ -154,7 +154,7 @@ def test_a_damaged_blob_never_arrives(registry: RunningRegistry, content: Memory
 def test_a_damaged_manifest_ends_the_load_and_not_the_commit(content: MemoryContent) -> None:
     content.contents[object_with(INDEX).path] = INDEX[:-1] + b" "
     with pytest.raises(IntegrityError):
-        store_at("http://127.0.0.1:1").stage_manifest("a", ("1",), OCI_INDEX, object_with(INDEX), content)
+        store_at("http://127.0.0.1:1").stage_manifest("a", ("1",), OCI_INDEX, 0, object_with(INDEX), content)
 
 
 def test_an_empty_blob_arrives(registry: RunningRegistry) -> None:
@@ -169,7 +169,7 @@ def test_a_tag_moves_only_after_every_manifest_is_in(registry: RunningRegistry, 
     # An index of a manifest that is nowhere: the registry refuses it.
     orphan = INDEX.replace(digest_of(MANIFEST).encode(), digest_of(b"nowhere").encode())
     content.contents[object_with(orphan).path] = orphan
-    store.stage_manifest("library/other", ("1",), OCI_INDEX, object_with(orphan), content)
+    store.stage_manifest("library/other", ("1",), OCI_INDEX, 0, object_with(orphan), content)
     with pytest.raises(SiteError, match="MANIFEST_BLOB_UNKNOWN"):
         store.commit()
     assert registry.digest("library/hello", "1") == old["digest"]

@@ -125,7 +125,7 @@ def test_images_and_wheels_come_and_go(config: SiteConfig) -> None:
             site.registry.stage_blob("team/app", f"sha256:{obj.sha256}", obj, content)
         entry = next(obj for obj in documents if b"layers" in files[obj.path])
         media_type = json.loads(files[entry.path])["mediaType"]
-        site.registry.stage_manifest("team/app", ["1"], media_type, entry, content)
+        site.registry.stage_manifest("team/app", ["1"], media_type, 0, entry, content)
         site.index.stage(wheel_object, {"metadata_version": "2.1", "name": "thing", "version": "1"}, content)
 
     image = next(

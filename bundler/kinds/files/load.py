@@ -1,20 +1,19 @@
-"""Files onto the site's web root."""
+"""From the bundle into the site's web root, at the same paths."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bundler.model.items import Item, Object, objects_of
+from bundler.kinds.base import Step
+from bundler.model.items import Item, objects_of
 
 if TYPE_CHECKING:
-    from bundler.site.content import Content
     from bundler.site.site import Site
 
 
-def load(items: tuple[Item, ...], content: Content, site: Site) -> None:
-    """Stage every file at its path."""
-
-    def stage(obj: Object) -> None:
-        site.web.stage(obj, content)
-
-    site.each(stage, objects_of(items))
+def load(items: tuple[Item, ...], site: Site) -> Iterator[Step]:
+    """Every file."""
+    for obj in objects_of(items):
+        yield Step(obj, partial(site.web.stage, obj))

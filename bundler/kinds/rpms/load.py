@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
+from bundler.kinds.base import Step
 from bundler.model.items import Item, objects_of
 
 if TYPE_CHECKING:
-    from bundler.site.content import Content
     from bundler.site.site import Site
 
 
-def load(items: tuple[Item, ...], content: Content, site: Site) -> None:
-    """Stage every package, metadata file and key. Raises IntegrityError for damaged bytes, SiteError, SpaceError."""
-    site.each(lambda obj: site.web.stage(obj, content), objects_of(items))
+def load(items: tuple[Item, ...], site: Site) -> Iterator[Step]:
+    """Every package, metadata file and key."""
+    for obj in objects_of(items):
+        yield Step(obj, partial(site.web.stage, obj))

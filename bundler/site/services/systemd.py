@@ -69,7 +69,8 @@ class SystemdManager:
         if "registry" in own:
             folder = make_folder(self._folder / "registry")
             in_podman = choice_of_engine(self._set_up.config) == "podman"
-            if not (in_podman and registry_container.prepare(folder, items, content, self._changes)):
+            there = not items and registry_container.prepared(folder) is not None
+            if not (in_podman and (there or registry_container.prepare(folder, items, content, self._changes))):
                 registry_container.forget(folder)
                 registry.prepare(folder, items, content)
         if own:

@@ -7,12 +7,10 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 import requests
 
-from bundler.bundle.reader import Bundle
 from bundler.errors import BundleError
 from bundler.kinds.images.attributes import ImageAttributes
 from bundler.kinds.images.emit import emit
@@ -83,7 +81,8 @@ def site_of(closed: RunningRegistry, tmp_path: Path) -> Site:
 
 
 def loaded(items: tuple[Item, ...], content: MemoryContent, site: Site) -> None:
-    load(items, cast("Bundle", content), site)
+    for step in load(items, site):
+        step.put(content)
     site.registry.commit()
 
 

@@ -91,11 +91,8 @@ def test_only_wheels_are_loaded() -> None:
     class Site:
         index = Index()
 
-        def each(self, work, things) -> None:  # type: ignore[no-untyped-def]
-            for thing in things:
-                work(thing)
-
     bundle = object()
-    load(ITEMS, bundle, Site())  # type: ignore[arg-type]
+    for step in load(ITEMS, Site()):  # type: ignore[arg-type]
+        step.put(bundle)  # type: ignore[arg-type]
     assert [path for path, *_ in staged] == [item.objects[0].path for item in ITEMS[:2]]
     assert staged[1] == ("wheels/pure-1.0-py3-none-any.whl", {"name": "pure", "version": "1.0"}, bundle)
