@@ -8,6 +8,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bundler.sizes import human
+
 _GLOB = re.compile(r"([*?\[\]]+)")
 
 
@@ -33,7 +35,7 @@ def _environment(package: str) -> Environment:
         "sh_glob": _sh_glob,
         "delimiter": _delimiter,
         "unit_word": _unit_word,
-        "human": _human,
+        "human": human,
     }
     return environment
 
@@ -57,12 +59,3 @@ def _unit_word(text: str) -> str:
     """A word of a systemd unit's command line (systemd.service(5), "Command lines")."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if escaped != text or any(sign in text for sign in " '\t;") else text
-
-
-def _human(size: int) -> str:
-    """Bytes for people: `1.5 GiB`."""
-    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{size} B" if units[0] == "B" else f"{value:.1f} {units[0]}"

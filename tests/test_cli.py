@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from bundler import errors
-from bundler.cli.show import human, table
+from bundler.cli.show import table
+from bundler.sizes import human
 from tests.bundle.bundles import write_bundle
 from tests.fakes import upstream as fake
 

@@ -78,7 +78,7 @@ class Bundle:
             if held:
                 yield held
             held = self._pread(min(CHUNK, member.data + member.size - offset), offset)
-            self._passed(offset)
+            self._storage.passed(offset)
             digest.update(held)
             self._progress.advance(len(held))
         self._check_padding(member)
@@ -225,10 +225,6 @@ class Bundle:
         filling = member.end - member.data - member.size
         if self._pread(filling, member.data + member.size) != bytes(filling):
             raise self._damaged(f"the padding behind {member.path} is not empty", at=member)
-
-    def _passed(self, offset: int) -> None:
-        if self._storage.once:
-            self._storage.passed(offset)
 
     def _check_size(self) -> None:
         size = self._storage.size

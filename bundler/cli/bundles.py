@@ -11,7 +11,8 @@ import click
 
 from bundler.cli.command import Answer, Common, command
 from bundler.cli.options import VolumeSize, bundle_argument, jobs_option
-from bundler.cli.show import human, item_document, size_of, table, totals_of
+from bundler.cli.show import item_document, size_of, table, totals_of
+from bundler.sizes import human
 
 if TYPE_CHECKING:
     from bundler.model.items import Item

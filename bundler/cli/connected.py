@@ -12,8 +12,9 @@ import click
 
 from bundler.cli.command import Answer, Common, command
 from bundler.cli.options import VolumeSize, jobs_option, profile_argument, set_option
-from bundler.cli.show import human, item_document, table, totals_of
+from bundler.cli.show import item_document, table, totals_of
 from bundler.errors import ProfileError
+from bundler.sizes import human
 
 if TYPE_CHECKING:
     from bundler.build import LockFile

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from tqdm import tqdm
 
+from bundler.sizes import human
+
 if TYPE_CHECKING:
     from bundler.model.items import Item
 
@@ -62,16 +64,6 @@ class Lines:
 
     def finish(self) -> None:
         self._due = math.inf
-
-
-def human(size: int) -> str:
-    """A number of bytes for people: `1.5 GiB`."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

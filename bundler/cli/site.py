@@ -12,7 +12,8 @@ import click
 
 from bundler.cli.command import Answer, Common, command
 from bundler.cli.options import bundle_argument, root_option, site_option
-from bundler.cli.show import human, table
+from bundler.cli.show import table
+from bundler.sizes import human
 
 
 @click.command()

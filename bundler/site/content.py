@@ -1,4 +1,4 @@
-"""Where a store gets an object's bytes from: the bundle being installed."""
+"""Where a store gets an object's bytes from: the bundle being installed, or what the site has already."""
 
 from __future__ import annotations
 

@@ -115,6 +115,7 @@ def dnf_installs(journey: Journey) -> str:
     """dnf installs what the profile names, each signature checked."""
     configured = journey.node.run(["sh", "-c", "cat /etc/yum.repos.d/*.repo"]).splitlines()
     assert "gpgcheck=1" in configured, configured
+    # No repository of the node may be taken unchecked.
     assert "gpgcheck=0" not in configured, configured
     journey.node.dnf("install", *_PACKAGES)
     return f"{', '.join(journey.node.installed(*_PACKAGES))} with gpgcheck=1"

@@ -13,6 +13,7 @@ from bundler.build import expand
 from bundler.errors import ProfileError
 from bundler.inputs import profile_schema, read_profile
 from bundler.kinds import KINDS
+from bundler.model.profile import Profile
 from bundler.model.site import Served, SiteConfig
 from bundler.recipes import RECIPES
 from bundler.recipes.base import Recipe
@@ -54,11 +55,16 @@ def test_an_unknown_key_is_named_with_its_place(recipe: Recipe, shared: Path, tm
     assert any(f"{path}:" in line and "surprise" in line for line in caught.value.message.splitlines())
 
 
+@pytest.fixture
+def wanted(recipe: Recipe, shared: Path, tmp_path: Path) -> Profile:
+    """A profile with nothing but the recipe's section."""
+    return read_profile(profile(tmp_path, **{recipe.name: section(recipe, shared)}))
+
+
 @each_recipe
 def test_what_it_expands_to_a_person_could_have_written(
-    recipe: Recipe, shared: Path, tmp_path: Path, outside: Upstream
+    recipe: Recipe, wanted: Profile, tmp_path: Path, outside: Upstream
 ) -> None:
-    wanted = read_profile(profile(tmp_path, **{recipe.name: section(recipe, shared)}))
     expanded, items = expand(wanted, outside)
     assert [item.kind for item in items] == [recipe.name]
     assert not items[0].objects
@@ -70,10 +76,7 @@ def test_what_it_expands_to_a_person_could_have_written(
 
 
 @each_recipe
-def test_what_it_emits_reads_nothing_but_its_item(
-    recipe: Recipe, shared: Path, tmp_path: Path, outside: Upstream
-) -> None:
-    wanted = read_profile(profile(tmp_path, **{recipe.name: section(recipe, shared)}))
+def test_what_it_emits_reads_nothing_but_its_item(recipe: Recipe, wanted: Profile, outside: Upstream) -> None:
     _, items = expand(wanted, outside)
     served = Served(SiteConfig(address="192.168.10.10"), "x", "1")
     made = recipe.emit(items[0], tuple(items), served)

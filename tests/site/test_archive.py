@@ -67,14 +67,14 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
 def test_a_tree_beside_node_files_in_a_folder(tmp_path: Path) -> None:
     entries = [(entry("top/a.yml"), b"theirs"), (entry("top/b.yml"), b"b"), (link("top/c", "b.yml"), b"")]
     archive(tmp_path / "t.tar", entries)
-    nodes = NodeFiles((NodeFile("work/a.yml", "ours"),), trees=(NodeTree("work", "t.tar"),))
+    nodes = NodeFiles((NodeFile("tree/a.yml", "ours"),), trees=(NodeTree("tree", "t.tar"),))
     for _ in range(2):
-        assert fill(tmp_path / "out", nodes, tmp_path) == [tmp_path / "out/work", tmp_path / "out/work/a.yml"]
-        assert (tmp_path / "out/work/a.yml").read_text() == "ours"
-        assert (tmp_path / "out/work/c").read_bytes() == b"b"
+        assert fill(tmp_path / "out", nodes, tmp_path) == [tmp_path / "out/tree", tmp_path / "out/tree/a.yml"]
+        assert (tmp_path / "out/tree/a.yml").read_text() == "ours"
+        assert (tmp_path / "out/tree/c").read_bytes() == b"b"
 
 
 def test_a_link_of_the_tree_is_not_followed_when_it_is_unpacked(tmp_path: Path) -> None:
     archive(tmp_path / "t.tar", [(link("top/a", "b"), b""), (entry("top/a/x"), b"x")])
     with pytest.raises(OSError, match=r"Too many levels|Not a directory"):
-        fill(tmp_path / "out", NodeFiles(trees=(NodeTree("work", "t.tar"),)), tmp_path)
+        fill(tmp_path / "out", NodeFiles(trees=(NodeTree("tree", "t.tar"),)), tmp_path)

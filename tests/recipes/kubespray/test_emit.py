@@ -157,3 +157,25 @@ def test_choices_that_are_not_carried(shared: Path, outside: Upstream, caplog: p
         expand(asked(), (), outside)
     expand(asked(argocd_enabled=True), TARGETS[:1], outside)
     assert "list them under `images:`" in caplog.text
+
+
+def test_inventory_files_are_read_and_vars_win(shared: Path, outside: Upstream, tmp_path: Path) -> None:
+    first, second = tmp_path / "all.yml", tmp_path / "cluster.yml"
+    first.write_text("kube_network_plugin: flannel\nhelm_enabled: true\nmetrics_server_enabled: true\n")
+    second.write_text("kube_network_plugin: cilium\n")
+    source, own = str(shared / "kubespray" / "v2.31.0"), {"helm_enabled": False}
+    spec = Spec(version="v2.31.0", source=source, inventory=(str(first), str(second)), vars=own)
+    found = expand(spec, TARGETS, outside)
+    assert found.item.attributes["vars"] == {
+        "kube_network_plugin": "cilium",
+        "helm_enabled": False,
+        "metrics_server_enabled": True,
+    }
+    images = str(found.sections["images"])
+    assert "cilium/cilium:" in images
+    assert "metrics-server" in images
+    assert "flannel" not in images
+    assert "get.helm.sh" not in str(found.sections["files"])
+    second.write_text("- no mapping\n")
+    with pytest.raises(ProfileError, match=r"cluster\.yml: expected a mapping"):
+        expand(spec, TARGETS, outside)
