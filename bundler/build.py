@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from bundler.bundle.content import Completed
 from bundler.bundle.delta import Delta
 from bundler.bundle.documents import describe
 from bundler.bundle.manifest import Manifest
@@ -24,8 +25,10 @@ from bundler.model.items import Item, Json
 from bundler.model.lock import Lock
 from bundler.model.profile import Profile, joined
 from bundler.progress import Progress
+from bundler.proof import incomplete, prove
 from bundler.recipes import RECIPES
 from bundler.transfer import engine
+from bundler.transfer.fetched import Fetched
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
 
@@ -117,34 +120,54 @@ def build(
     reuse: Sequence[Path],
     progress: Progress,
     since: Receipt | None = None,
+    allow_incomplete: bool = False,
 ) -> Path:
     """Make the bundle of `lock` in `folder`: every byte is written once, at its final place. Returns its path.
 
     An interrupted build goes on where it stopped. Bundles in `reuse`, and the one that stands at the target already,
     give what they have; the rest is fetched. What the receipt `since` names is left out: NAME-VERSION.delta.tar.
+
+    Raises IncompleteError, and gives it no name, when it could not be installed; `allow_incomplete` warns instead.
     """
     manifest, documents = describe(lock)
     folder.mkdir(parents=True, exist_ok=True)
     delta = Delta.of(manifest, since.id, since.objects) if since else None
     target = folder / f"{manifest.folder}{'.delta' if delta else ''}.tar"
-    if _stands(target, manifest, delta, config.jobs, progress):
-        logger.info("%s is complete already: nothing was fetched", target)
-        return target
-    with (
-        Upstream(config, base=base, store=file.store) as upstream,
-        Writer(target, manifest, documents, progress, delta) as writer,
-    ):
-        progress.start("building", writer.payload_size)
-        progress.advance(writer.payload_size - writer.missing())
-        for path in reuse:
-            with Bundle(path) as old:
-                writer.reuse(old)
-        if target.exists():
-            with suppress(BundleError, IntegrityError), Bundle(target) as old:
-                writer.reuse(old)
-        engine.fetch(writer.pending(), writer, upstream, jobs=config.jobs)
-        progress.finish()
-        return writer.commit()
+    with Upstream(config, base=base, store=file.store) as upstream:
+        if _stands(target, manifest, delta, config.jobs, progress):
+            logger.info("%s is complete already: nothing was fetched", target)
+            _prove(target, upstream, allow_incomplete=allow_incomplete)
+            return target
+        with Writer(target, manifest, documents, progress, delta) as writer:
+            _fill(writer, target, reuse, upstream, progress)
+            _prove(writer.part, upstream, allow_incomplete=allow_incomplete)
+            return writer.commit()
+
+
+def _fill(writer: Writer, target: Path, reuse: Sequence[Path], upstream: Upstream, progress: Progress) -> None:
+    """Bring every object to its place: from the bundles in `reuse` and at `target`, and from upstream."""
+    progress.start("building", writer.payload_size)
+    progress.advance(writer.payload_size - writer.missing())
+    for path in reuse:
+        with Bundle(path) as old:
+            writer.reuse(old)
+    if target.exists():
+        with suppress(BundleError, IntegrityError), Bundle(target) as old:
+            writer.reuse(old)
+    engine.fetch(writer.pending(), writer, upstream, jobs=upstream.config.jobs)
+    progress.finish()
+
+
+def _prove(path: Path, upstream: Upstream, *, allow_incomplete: bool) -> None:
+    """Raise IncompleteError when the bundle at `path` could not be installed, or warn of it."""
+    with Bundle(path) as bundle:
+        left_out = frozenset(obj.path for obj in bundle.layout.left_out)
+        problems = prove(bundle.manifest, Completed(bundle, left_out, Fetched(upstream)), str(path))
+        origin = f"{bundle.manifest.name} {bundle.manifest.version}"
+    if problems and not allow_incomplete:
+        raise incomplete(origin, problems, hint="mend the profile, or build it all the same with --allow-incomplete")
+    for problem in problems:
+        logger.warning("%s is incomplete: %s", origin, problem)
 
 
 def _stands(target: Path, manifest: Manifest, delta: Delta | None, jobs: int, progress: Progress) -> bool:

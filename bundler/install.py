@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler import inputs
+from bundler.bundle.content import Completed, Content
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import write_receipt
 from bundler.bundle.signature import trusted_keys, vouched
-from bundler.errors import BundleError, SiteError
+from bundler.errors import SiteError
 from bundler.kinds import KINDS
 from bundler.kinds.base import Step
 from bundler.model.items import Item
@@ -21,8 +22,8 @@ from bundler.model.node_files import NodeFiles
 from bundler.model.site import Served, SiteConfig
 from bundler.progress import Progress
 from bundler.recipes import RECIPES
-from bundler.site.content import Content
-from bundler.site.kept import Completed, Kept
+from bundler.sections import items_by_section
+from bundler.site.kept import Kept
 from bundler.site.node_folder import fill
 from bundler.site.node_setup import compose
 from bundler.site.services.choice import settled
@@ -71,7 +72,7 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
     """
     config = settled(config)
     with Bundle(path, progress, _vouched(path, config)) as bundle:
-        by_kind = items_by_kind(bundle.manifest, str(path))
+        by_section = items_by_section(bundle.manifest.items, str(path))
         progress.start("installing", bundle.unchecked())
         site = Site(config)
         content = _completed(bundle, site) if bundle.delta else bundle
@@ -86,7 +87,7 @@ def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
             progress.finish()
 
         with site.opened(bundle.manifest, content, in_a_pipe=bundle.once):
-            return _publish(bundle.manifest, by_kind, site, load)
+            return _publish(bundle.manifest, by_section, site, load)
 
 
 def _at_once(site: Site, content: Content, steps: Iterable[Step]) -> None:
@@ -146,22 +147,22 @@ def rollback(name: str, version: str | None, config: SiteConfig) -> Installed:
     site = Site(config)
     site.services.start()
     release = site.earlier(name, version)
-    by_kind = items_by_kind(release.manifest, str(release.path))
+    by_section = items_by_section(release.manifest.items, str(release.path))
     content = Kept(site.releases(), site)
     with site.opened(release.manifest, content):
-        return _publish(release.manifest, by_kind, site, lambda steps: _at_once(site, content, steps))
+        return _publish(release.manifest, by_section, site, lambda steps: _at_once(site, content, steps))
 
 
 def _publish(
     manifest: Manifest,
-    by_kind: Mapping[str, tuple[Item, ...]],
+    by_section: Mapping[str, tuple[Item, ...]],
     site: Site,
     load: Callable[[Iterable[Step]], None],
 ) -> Installed:
     """Have `load` do what it takes for `manifest` to be in the stores of `site`, which is open, and switch to it."""
     inputs.keep_site(site.config)
     logger.info("loading %s %s", manifest.name, manifest.version)
-    load(step for kind in KINDS for step in kind.load(by_kind[kind.name], site))
+    load(step for kind in KINDS for step in kind.load(by_section[kind.name], site))
     served = Served(site.config, manifest.name, manifest.version)
     site.commit(emit(manifest.items, served))
     written = site.written
@@ -172,7 +173,7 @@ def outlook(path: Path, config: SiteConfig) -> Outlook:
     """What installing the bundle at `path` would do. Changes nothing."""
     with Bundle(path, vouched=_vouched(path, config)) as bundle:
         manifest = bundle.manifest
-        items_by_kind(manifest, str(path))
+        items_by_section(manifest.items, str(path))
         needed = sum(obj.size for obj in bundle.layout.payload)
     site = Site(config)
     there = any(release.id == manifest.id and release.current for release in site.releases())
@@ -204,28 +205,3 @@ def emit(items: Sequence[Item], served: Served) -> NodeFiles:
     for recipe in RECIPES:
         parts += [recipe.emit(item, tuple(items), served) for item in items if item.kind == recipe.name]
     return compose(served, parts)
-
-
-def items_by_kind(manifest: Manifest, origin: str) -> dict[str, tuple[Item, ...]]:
-    """The items by kind; `origin` names the bundle in messages.
-
-    Raises BundleError for a kind not known here, and for an object outside its kind. A recipe's item has no objects:
-    there is nothing of it to load.
-    """
-    kinds: dict[str, tuple[str, ...]] = {kind.name: kind.folders for kind in KINDS}
-    kinds |= {recipe.name: () for recipe in RECIPES}
-    found: dict[str, list[Item]] = defaultdict(list)
-    for item in manifest.items:
-        if item.kind not in kinds:
-            raise BundleError(
-                f"{origin}: {item.name} is of kind {item.kind!r}, which this bundler does not know",
-                hint="install with the version of bundler that built it, or a newer one",
-            )
-        for obj in item.objects:
-            if obj.path.split("/", 1)[0] not in kinds[item.kind]:
-                raise BundleError(
-                    f"{origin}: {obj.path} belongs to {item.kind} {item.name} but lies outside its folders",
-                    hint="the bundle was not made by bundler; ask where it comes from",
-                )
-        found[item.kind].append(item)
-    return {name: tuple(found[name]) for name in kinds}

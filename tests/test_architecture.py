@@ -17,7 +17,10 @@ SECTIONS = ("bundler.kinds", "bundler.recipes")
 # What a recipe may ask of a kind: where it puts a file, and what it calls an image.
 PURE_OF_KINDS = ("bundler.kinds.files.place", "bundler.kinds.images.reference")
 # bundler's own dependencies are wheels as any others.
-FOREIGN = {"bundler.kinds.bootstrap.resolve": ("bundler.kinds.wheels",)}
+FOREIGN = {
+    "bundler.kinds.bootstrap.resolve": ("bundler.kinds.wheels",),
+    "bundler.kinds.bootstrap.prove": ("bundler.kinds.wheels",),
+}
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.errors": (),
     "bundler.progress": (),
@@ -26,13 +29,24 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.model": (*LEAVES, "bundler.model"),
     "bundler.bundle": (*LEAVES, "bundler.model", "bundler.bundle"),
     "bundler.transfer": (*LEAVES, "bundler.model", "bundler.bundle", "bundler.transfer", "bundler"),
-    "bundler.site": (*LEAVES, "bundler.model", "bundler.bundle.manifest", "bundler.site", "bundler.templates"),
+    "bundler.site": (
+        *LEAVES,
+        "bundler.model",
+        "bundler.bundle.content",
+        "bundler.bundle.manifest",
+        "bundler.site",
+        "bundler.templates",
+    ),
     "bundler.kinds": (*LEAVES, "bundler.model", "bundler.kinds.base"),
     "bundler.recipes": (*LEAVES, "bundler.model", "bundler.recipes.base", "bundler.kinds.base", *PURE_OF_KINDS),
     "bundler.report": (*LEAVES, "bundler.model", "bundler.bundle", "bundler.templates"),
     "bundler.inputs": (*LEAVES, "bundler.model", *SECTIONS),
-    "bundler.build": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.transfer"),
-    "bundler.install": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.site", "bundler.inputs"),
+    "bundler.sections": (*LEAVES, "bundler.model", *SECTIONS),
+    "bundler.proof": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.sections"),
+    "bundler.build": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.transfer", "bundler.proof"),
+    "bundler.install": (
+        *(*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.site", "bundler.inputs", "bundler.sections"),
+    ),
     "bundler.cli": ("bundler",),
     "bundler.__main__": ("bundler.cli",),
 }

@@ -89,6 +89,11 @@ class Writer:
         return [obj for index, obj in enumerate(self._objects) if index not in self._done]
 
     @property
+    def part(self) -> Path:
+        """The file that is being written: a bundle, once nothing is pending."""
+        return self._part
+
+    @property
     def payload_size(self) -> int:
         """Bytes of payload that the bundle carries."""
         return sum(obj.size for obj in self._objects)

@@ -12,18 +12,21 @@ import click
 from bundler.cli.command import Answer, Common, command
 from bundler.cli.options import VolumeSize, bundle_argument, jobs_option
 from bundler.cli.show import item_document, size_of, table, totals_of
+from bundler.errors import BundleError
 from bundler.sizes import human
 
 if TYPE_CHECKING:
+    from bundler.bundle.reader import Bundle
     from bundler.model.items import Item
 
 
 @click.command()
 @bundle_argument
 @click.option("--trust", multiple=True, type=click.Path(path_type=Path), help="A public key that must have signed it.")
+@click.option("--closure", is_flag=True, help="Prove, too, that it could be installed: nothing in it lacks another.")
 @jobs_option
 @command
-def verify(common: Common, bundle: Path, trust: Sequence[Path], jobs: int | None) -> Answer:
+def verify(common: Common, bundle: Path, trust: Sequence[Path], closure: bool, jobs: int | None) -> Answer:
     """Check every byte of BUNDLE against its manifest, and its signature where --trust or this machine asks for one."""
     from bundler.bundle.reader import Bundle
     from bundler.bundle.signature import trusted_keys, vouched
@@ -35,6 +38,8 @@ def verify(common: Common, bundle: Path, trust: Sequence[Path], jobs: int | None
         opened.verify(jobs=jobs or os.cpu_count() or 1)
         progress.finish()
         manifest, size = opened.manifest, opened.layout.size
+        if closure:
+            _prove_closure(opened)
     document = {
         "name": manifest.name,
         "version": manifest.version,
@@ -42,8 +47,24 @@ def verify(common: Common, bundle: Path, trust: Sequence[Path], jobs: int | None
         "size": size,
         "objects": len(manifest.objects),
         "intact": True,
+        **({"installable": True} if closure else {}),
     }
-    return Answer(document, [f"{bundle}: intact, {len(manifest.objects)} objects, {human(size)}", f"id {manifest.id}"])
+    found = "intact, nothing lacks" if closure else "intact"
+    return Answer(document, [f"{bundle}: {found}, {len(manifest.objects)} objects, {human(size)}", f"id {manifest.id}"])
+
+
+def _prove_closure(opened: Bundle) -> None:
+    """Raise IncompleteError when the bundle could not be installed, BundleError when that does not show in it."""
+    from bundler.proof import incomplete, prove
+
+    if opened.once or opened.delta:
+        raise BundleError(
+            f"{opened.path}: that nothing lacks cannot be proved from {'a pipe' if opened.once else 'a delta alone'}",
+            hint="name a file with the whole bundle; a build proves it before the bundle gets its name",
+        )
+    problems = prove(opened.manifest, opened, str(opened.path))
+    if problems:
+        raise incomplete(str(opened.path), problems, hint="build it again, from a mended profile")
 
 
 @click.command()

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A receipt of the site: what it has is left out.",
 )
+@click.option("--allow-incomplete", is_flag=True, help="Write it though it could not be installed, and warn.")
 @click.option("--sign", "sign_key", type=click.Path(path_type=Path), help="Sign it with this secret key.")
 @click.option("--split", "volume_size", type=VolumeSize(), help=f"Write volumes beside it. {VolumeSize.text}")
 @jobs_option
@@ -51,6 +52,7 @@ def build(
     lock_path: Path | None,
     reuse: Sequence[Path],
     since: Path | None,
+    allow_incomplete: bool,
     sign_key: Path | None,
     volume_size: int | None,
     jobs: int | None,
@@ -70,7 +72,15 @@ def build(
     lock = _matching_lock(file, wanted) if lock_path else pipeline.lock_profile(wanted, base, file, config)
     receipt = read_receipt(since) if since else None
     path = pipeline.build(
-        lock, base, file, output, config=config, reuse=reuse, progress=common.progress(), since=receipt
+        lock,
+        base,
+        file,
+        output,
+        config=config,
+        reuse=reuse,
+        progress=common.progress(),
+        since=receipt,
+        allow_incomplete=allow_incomplete,
     )
     document = {"bundle": str(path), "lock": str(file.path), "name": lock.name, "version": lock.version}
     if sign_key:

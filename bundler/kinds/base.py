@@ -6,6 +6,7 @@ A kind is a folder of this package named as its section in the profile, and each
     resolve.py   resolve(spec, targets, upstream) → items         online; the only verb that gets an upstream
     load.py      load(items, site) → steps                         offline; the only verb that gets a site
     emit.py      emit(items, served) → NodeFiles                   pure: plain data in, text out
+    prove.py     prove(items, content) → problems                  either side: reads the bundle's own bytes
 
 What holds for every kind (tests/contract runs it over KINDS):
 
@@ -17,6 +18,8 @@ What holds for every kind (tests/contract runs it over KINDS):
 - `load` says what goes into which of the site's stores, an object a step; `install` chooses the order, which is the
   bundle's own when that comes in a pipe. A step stages: nothing is published until `install` commits. Steps that are
   done again write nothing.
+- `prove` says, a line each, what keeps the items from being installed from the bundle alone; it trusts neither items
+  nor bytes, and asks no network.
 - `emit` is deterministic, reads nothing but its arguments, and names no upstream host as a place to fetch from.
 
 Adding a kind is a folder and a line in KINDS (`bundler/kinds/__init__.py`): the pipeline never names one.
@@ -37,7 +40,7 @@ from bundler.model.site import Served
 from bundler.model.target import Target
 
 if TYPE_CHECKING:
-    from bundler.site.content import Content
+    from bundler.bundle.content import Content
     from bundler.site.site import Site
     from bundler.transfer.upstream import Upstream
 
@@ -62,9 +65,16 @@ class Emit(Protocol):
     def __call__(self, items: tuple[Item, ...], served: Served, /) -> NodeFiles: ...
 
 
+class Prove(Protocol):
+    def __call__(self, items: tuple[Item, ...], content: Content, /) -> Iterable[str]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind by its name. A verb's module is imported when it is used: inside, what `resolve` needs is not there."""
+    """A kind by its name.
+
+    A verb's module is imported when it is used: inside, what `resolve` and `prove` need may be missing.
+    """
 
     name: str
     folders: tuple[str, ...]
@@ -84,6 +94,10 @@ class Kind:
     @property
     def emit(self) -> Emit:
         return cast("Emit", self._member("emit", "emit"))
+
+    @property
+    def prove(self) -> Prove:
+        return cast("Prove", self._member("prove", "prove"))
 
     def _member(self, verb: str, name: str) -> object:
         return member(f"bundler.kinds.{self.name}.{verb}", name)

@@ -5,6 +5,7 @@ A recipe is a folder of this package named as its section in the profile, and ea
     spec.py      class Spec (pydantic, frozen, strict on keys)      what a person writes; parsing it is pure
     expand.py    expand(spec, targets, upstream) → Expansion      the only verb that gets an upstream
     emit.py      emit(item, items, served) → NodeFiles             pure: plain data in, text out
+    prove.py     prove(item, items) → problems                     pure: what was promised and is not among the items
 
 `expand` reads upstream's own description of what it needs, and says it in the words of the kinds: the sections it
 gives are joined to the profile's own, as if the author had written both, and from there on the pipeline knows kinds
@@ -18,7 +19,7 @@ to fetch from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -50,6 +51,10 @@ class Emit(Protocol):
     def __call__(self, item: Item, items: tuple[Item, ...], served: Served, /) -> NodeFiles: ...
 
 
+class Prove(Protocol):
+    def __call__(self, item: Item, items: tuple[Item, ...], /) -> Iterable[str]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A recipe by its name. A verb's module is imported when it is used."""
@@ -67,6 +72,10 @@ class Recipe:
     @property
     def emit(self) -> Emit:
         return cast("Emit", self._member("emit", "emit"))
+
+    @property
+    def prove(self) -> Prove:
+        return cast("Prove", self._member("prove", "prove"))
 
     def _member(self, verb: str, name: str) -> object:
         return member(f"bundler.recipes.{self.name}.{verb}", name)

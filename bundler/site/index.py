@@ -25,10 +25,10 @@ from urllib.parse import quote, unquote, urljoin
 
 import requests
 
+from bundler.bundle.content import Content
 from bundler.errors import SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, SiteConfig
-from bundler.site.content import Content
 from bundler.site.services.programs import find_program
 
 log = logging.getLogger(__name__)

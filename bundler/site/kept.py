@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from bundler.bundle.content import Content
 from bundler.errors import BundleError, IntegrityError
 from bundler.model.items import Item, Object
-from bundler.site.content import SMALL, Content
 from bundler.site.folders import regular
 from bundler.site.releases import InstalledRelease
 
@@ -43,8 +43,8 @@ class Stores(Protocol):
     def index(self) -> Wheels: ...
 
 
-class Kept:
-    """The objects of `releases`, verified as they are read. A `Content`."""
+class Kept(Content):
+    """The objects of `releases`, verified as they are read."""
 
     def __init__(self, releases: Iterable[InstalledRelease], stores: Stores) -> None:
         self._stores = stores
@@ -77,12 +77,6 @@ class Kept:
         if held:
             yield held
 
-    def read(self, obj: Object, *, limit: int = SMALL) -> bytes:
-        """See `Content.read`."""
-        if obj.size > limit:
-            raise IntegrityError(f"{obj.path} has {obj.size} bytes, more than {limit}", hint=_HINT)
-        return b"".join(self.stream(obj))
-
     def _add(self, item: Item, release: InstalledRelease) -> None:
         """Note where the objects of `item` are; what an item says of itself decides, as in `Site`."""
         match item.attributes:
@@ -109,21 +103,3 @@ class Kept:
             yield from self._stores.index.fetch(*wheel, obj)
         else:
             raise BundleError(f"{obj.path} is nowhere on this site", hint=_HINT)
-
-
-class Completed:
-    """A content and, for the paths in `left_out`, what the site has. A `Content`."""
-
-    def __init__(self, carried: Content, left_out: frozenset[str], kept: Kept) -> None:
-        self._carried, self._left_out, self._kept = carried, left_out, kept
-
-    def stream(self, obj: Object) -> Iterator[bytes]:
-        """See `Content.stream`."""
-        return self._of(obj).stream(obj)
-
-    def read(self, obj: Object, *, limit: int = SMALL) -> bytes:
-        """See `Content.read`."""
-        return self._of(obj).read(obj, limit=limit)
-
-    def _of(self, obj: Object) -> Content:
-        return self._kept if obj.path in self._left_out else self._carried

@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bundler.bundle.content import Content
 from bundler.errors import BundleError, SiteError
 from bundler.model.items import Object
 from bundler.model.site import SiteConfig
-from bundler.site.content import Content
 from bundler.site.registry_client import RegistryClient
 
 log = logging.getLogger(__name__)

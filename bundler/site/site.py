@@ -24,12 +24,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from bundler.bundle.content import Content
 from bundler.bundle.manifest import Manifest
 from bundler.errors import BusyError, SiteError, SpaceError
 from bundler.model.items import Object
 from bundler.model.node_files import NodeFiles
 from bundler.model.site import SITE_FILE, SiteConfig
-from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.index import WheelIndex
 from bundler.site.registry import RegistryStore, discard_uploads

@@ -24,12 +24,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from bundler.bundle.content import Content
 from bundler.bundle.manifest import MANIFEST
 from bundler.errors import SiteError, SpaceError
 from bundler.model.items import Object
 from bundler.model.node_files import NodeFiles, NodeTree
 from bundler.site.archive import Member, members
-from bundler.site.content import Content
 from bundler.site.folders import link_target, make_folder, parent_of, regular, sync_folder, tidy
 from bundler.site.releases import (
     HISTORY,

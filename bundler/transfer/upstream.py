@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -110,6 +110,21 @@ class Upstream:
         if sha256 not in (None, sink.digests().sha256):
             raise _changed(url, sink.digests().sha256, str(sha256))
 
+    def stream(self, obj: Object) -> Iterator[bytes]:
+        """The bytes of `obj` from its source, verified before the first is handed over. See `Content.stream`."""
+
+        def start(offset: int, validator: str | None) -> AbstractContextManager[Answer]:
+            return self.open(obj, offset=offset, validator=validator)
+
+        with tempfile.TemporaryFile(dir=self.scratch) as file:
+            sink = _Hashed(file)
+            self._complete(Pull(start, sink, what=obj.path, size=obj.size, verified=True), obj.path)
+            if (found := sink.digests()).sha256 != obj.sha256:
+                raise _changed(self.describe(obj.source), found.sha256, obj.sha256)
+            file.seek(0)
+            while chunk := file.read(1 << 20):
+                yield chunk
+
     def measure(self, url: str, *, sha256: str | None = None) -> tuple[int, str]:
         """Size in bytes and sha256 of what lies at `url`.
 
@@ -190,14 +205,13 @@ class Upstream:
                 return "the lock's store"
 
     def _pull(self, url: str, sink: Sink, *, size: int | None, verified: bool) -> None:
-        pull = Pull(
-            lambda offset, validator: self._http.get(url, offset=offset, validator=validator),
-            sink,
-            what=url,
-            size=size,
-            verified=verified,
-        )
-        retry(self.config.retries, url, pull.attempt, progress=lambda: pull.furthest)
+        def start(offset: int, validator: str | None) -> AbstractContextManager[Answer]:
+            return self._http.get(url, offset=offset, validator=validator)
+
+        self._complete(Pull(start, sink, what=url, size=size, verified=verified), url)
+
+    def _complete(self, pull: Pull, what: str) -> None:
+        retry(self.config.retries, what, pull.attempt, progress=lambda: pull.furthest)
 
     def local(self, file: str) -> Path:
         """A local path of the profile. Raises ProfileError when no file that can be read is there."""

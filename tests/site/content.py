@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 
+from bundler.bundle.content import SMALL
 from bundler.bundle.manifest import Manifest
 from bundler.errors import IntegrityError
 from bundler.model.items import Item, Made, Object
-from bundler.site.content import SMALL
 
 _CHUNK = 64 << 10
 

@@ -10,6 +10,7 @@ from bundler.errors import ProfileError
 from bundler.kinds.bootstrap import own_wheel
 from bundler.kinds.bootstrap.spec import Spec
 from bundler.kinds.wheels import resolve as wheels
+from bundler.kinds.wheels.attributes import LockAttributes
 from bundler.kinds.wheels.locked import requirements_text
 from bundler.kinds.wheels.spec import Spec as WheelsSpec
 from bundler.model.items import Item, Object
@@ -29,7 +30,9 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     if target is None:
         raise ProfileError(f"bootstrap: {spec.target} is none of the targets", hint="name one of them in full")
     wanted = WheelsSpec(python=(spec.python,), requirements=own_wheel.requirements("site"))
-    found = [item for item in wheels.resolve(wanted, (target,), upstream) if item.purl]
+    resolved = wheels.resolve(wanted, (target,), upstream)
+    ((_, lock),) = LockAttributes.among(resolved)
+    found = [item for item in resolved if item.purl]
     ours = upstream.keep(f"{_FOLDER}/wheels/{own_wheel.file_name()}", own_wheel.build())
     items = [
         Item(
@@ -42,7 +45,7 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
         ),
         *(dataclasses.replace(item, kind="bootstrap", objects=tuple(map(_moved, item.objects))) for item in found),
     ]
-    return (*items, _scripts(spec, target, items, upstream))
+    return (*items, _scripts(target, lock, items, upstream))
 
 
 def _moved(obj: Object) -> Object:
@@ -50,15 +53,15 @@ def _moved(obj: Object) -> Object:
     return dataclasses.replace(obj, path=f"{_FOLDER}/{obj.path}")
 
 
-def _scripts(spec: Spec, target: Target, items: Iterable[Item], upstream: Upstream) -> Item:
+def _scripts(target: Target, lock: LockAttributes, items: Iterable[Item], upstream: Upstream) -> Item:
     pins = [(item.name, item.version, item.objects[0].sha256) for item in items]
-    values = {"distro": target.distro, "release": target.release, "arch": target.arch, "python": spec.python}
+    values = {"distro": target.distro, "release": target.release, "arch": target.arch, "python": lock.python}
     objects = (
         upstream.keep(f"{_FOLDER}/install.sh", _script("install.sh.j2", values), mode=0o755),
         upstream.keep(f"{_FOLDER}/uninstall.sh", _script("uninstall.sh.j2", values), mode=0o755),
         upstream.keep(f"{_FOLDER}/requirements.txt", requirements_text(pins).encode()),
     )
-    return Item("bootstrap", "scripts", own_wheel.version(), objects, {"target": spec.target, "python": spec.python})
+    return Item("bootstrap", "scripts", own_wheel.version(), objects, lock.as_json())
 
 
 def _script(template: str, values: dict[str, str]) -> bytes:

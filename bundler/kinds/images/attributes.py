@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from bundler.errors import BundleError
-from bundler.kinds.images.oci import Digest, explain
+from bundler.kinds.images.oci import Digest
 from bundler.kinds.images.reference import REGISTRY, REPOSITORY, TAG
-from bundler.model.items import Item, Json, Object
+from bundler.model.attributes import Attributes
+from bundler.model.items import Item, Object
+from bundler.model.target import StrictModel
 
 BLOBS = "images/blobs/sha256"  # of the bundle's OCI image layout
 
 
-class ManifestEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class ManifestEntry(StrictModel):
     digest: Digest
     media_type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+$")]
 
 
-class ImageAttributes(BaseModel):
+class ImageAttributes(Attributes):
     """One image as a bundle holds it. At the site it lies in `repository`: the original path, its registry stripped."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     reference: str = Field(description="full name, as in the profile after completion")
     registry: Annotated[str, StringConstraints(pattern=f"^{REGISTRY}$")]
@@ -36,20 +34,6 @@ class ImageAttributes(BaseModel):
     platforms: tuple[str, ...] = Field(description="platforms in the bundle; none for an artifact")
     manifests: tuple[ManifestEntry, ...] = Field(min_length=1, description="children first, that of `digest` last")
     blobs: tuple[Digest, ...] = Field(description="configs and layers")
-
-    @classmethod
-    def of(cls, item: Item) -> ImageAttributes:
-        """Read an item's attributes; BundleError when they are not this kind's."""
-        try:
-            return cls.model_validate(dict(item.attributes))
-        except ValidationError as error:
-            raise BundleError(
-                f"images {item.name} {item.version}: its attributes cannot be read: {explain(error)}",
-                hint="the bundle was made by something else than this bundler: build it again",
-            ) from error
-
-    def as_json(self) -> dict[str, Json]:
-        return cast("dict[str, Json]", self.model_dump(mode="json"))
 
     @property
     def suffix(self) -> str:

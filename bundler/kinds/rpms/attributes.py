@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
-from bundler.errors import BundleError
+from bundler.kinds.rpms.spec import Line
+from bundler.model.attributes import Attributes
 from bundler.model.contents import ObjectPath
-from bundler.model.items import Item, Json
 from bundler.model.target import StrictModel, Target, Word
 
 PACKAGE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$"
@@ -20,7 +20,7 @@ PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_NAME)]
 Stream = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]+:[A-Za-z0-9._+-]+$")]
 
 
-class RepositoryAttributes(StrictModel):
+class RepositoryAttributes(Attributes):
     """A repository as the bundle holds it for one target."""
 
     type: Literal["repository"] = "repository"
@@ -35,26 +35,8 @@ class RepositoryAttributes(StrictModel):
     module_hotfixes: bool
     modules: tuple[Stream, ...] = Field(description="streams that a node has to enable by itself")
 
-    @classmethod
-    def of(cls, item: Item) -> RepositoryAttributes | None:
-        """Read a repository's item, None for any other. Raises BundleError when its attributes are not these."""
-        if item.attributes.get("type") != "repository":
-            return None
-        try:
-            return cls.model_validate(dict(item.attributes))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise BundleError(
-                f"rpms {item.name}: its attributes cannot be read: {place}: {first['msg']}",
-                hint="the bundle was made by something else than this bundler: build it again",
-            ) from None
 
-    def as_json(self) -> dict[str, Json]:
-        return cast("dict[str, Json]", self.model_dump(mode="json"))
-
-
-class PackageAttributes(StrictModel):
+class PackageAttributes(Attributes):
     """A package; `href` is relative to its repository's root, `target` what a node is that it is for."""
 
     type: Literal["package"] = "package"
@@ -65,15 +47,27 @@ class PackageAttributes(StrictModel):
     href: ObjectPath
     sourcerpm: str
 
-    def as_json(self) -> dict[str, Json]:
-        return cast("dict[str, Json]", self.model_dump(mode="json"))
 
-
-class KeyAttributes(StrictModel):
+class KeyAttributes(Attributes):
     """A file of signing keys, and the fingerprints (lower-case hex) of the certificates in it."""
 
     type: Literal["key"] = "key"
     fingerprints: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Json]:
-        return cast("dict[str, Json]", self.model_dump(mode="json"))
+
+class AssumedMetadata(StrictModel):
+    """The metadata of the repository that stands for what nodes have."""
+
+    primary: ObjectPath
+    filelists: ObjectPath | None = None
+
+
+class RequestAttributes(Attributes):
+    """What the profile asks for on one target, for the proof that the bundle's repositories have it all."""
+
+    type: Literal["request"] = "request"
+    target: Target
+    packages: tuple[Line, ...]
+    modules: tuple[Line, ...]
+    weak_deps: bool
+    assumed: AssumedMetadata | None = Field(description="None: nodes are taken to have nothing")

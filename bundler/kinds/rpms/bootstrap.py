@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from bundler.kinds.rpms.attributes import RepositoryAttributes
+from bundler.kinds.rpms.attributes import PackageAttributes, RepositoryAttributes
 from bundler.kinds.rpms.metadata import Chosen
 from bundler.model.items import Item
 from bundler.model.target import Target
@@ -30,13 +30,10 @@ def bootstrap(
 ) -> Item:
     """The item of these files, in `folder`; `carried` are the target's items, `chosen` the closure of `names`."""
     wanted = {(each.repo, str(each.nevra)) for each in chosen}
-    repos = [found for found in map(RepositoryAttributes.of, carried) if found]
-    objects = [
-        obj
-        for item in carried
-        for obj in item.objects
-        if RepositoryAttributes.of(item) or (item.attributes["repo"], item.attributes["nevra"]) in wanted
-    ]
+    repositories = RepositoryAttributes.among(carried)
+    repos = [repo for _, repo in repositories]
+    packages = [item for item, package in PackageAttributes.among(carried) if (package.repo, package.nevra) in wanted]
+    objects = [obj for item in (*(item for item, _ in repositories), *packages) for obj in item.objects]
     keys = dict.fromkeys(key for repo in repos for key in repo.keys)
     members = "".join(f"{path}\n" for path in (*(obj.path for obj in objects), *keys))
     texts = {

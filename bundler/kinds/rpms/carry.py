@@ -41,11 +41,14 @@ _MODULAR = re.compile(r"\.module[+_]")
 class Request:
     """What the profile asks for on one target, and the closure of it.
 
-    `packages` and `streams` are the profile's words; `among` all repositories that `chosen` was chosen from.
+    `packages` and `modules` are the profile's words, `streams` the module streams in both; `among` all repositories
+    that `chosen` was chosen from.
     """
 
     packages: tuple[str, ...]
+    modules: tuple[str, ...]
     streams: tuple[str, ...]
+    weak_deps: bool
     chosen: tuple[Chosen, ...]
     among: tuple[RepoMetadata, ...]
 

@@ -21,7 +21,7 @@ _STOCK = "/etc/yum.repos.d/*.repo"
 
 def emit(items: tuple[Item, ...], served: Served) -> NodeFiles:
     """A .repo file per target, module streams to enable, and checks. Raises BundleError for items of another make."""
-    repos = [found for found in map(RepositoryAttributes.of, items) if found]
+    repos = [repo for _, repo in RepositoryAttributes.among(items)]
     targets = sorted({repo.target for repo in repos}, key=str)
     files: list[NodeFile] = []
     for target in targets:

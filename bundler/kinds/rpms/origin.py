@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import RepoMetadata
-from bundler.kinds.rpms.repodata import Repomd, fetch_first, open_repository
+from bundler.kinds.rpms.repodata import COMPS, Repomd, fetch_first, open_repository
 from bundler.kinds.rpms.spec import Repository
 from bundler.model.target import Target
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from bundler.transfer.upstream import Upstream
 
 log = logging.getLogger(__name__)
-
-# repomd.xml's types for one thing; the first that the repository has is read.
-_COMPS = ("group", "group_gz", "group_xz", "group_zst")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ def _fetch(
         id=id_,
         primary=needed("primary"),
         filelists=needed("filelists") if "filelists" in repomd.records else None,
-        comps=fetch(*_COMPS),
+        comps=fetch(*COMPS),
         modules=fetch("modules"),
         priority=priority,
         module_hotfixes=module_hotfixes,

@@ -34,6 +34,9 @@ _MIRRORS_TRIED = 8
 # repomd.xml's names of checksums, to hashlib's. `sha` is what yum of old wrote for sha1.
 _HASHES = {"sha": "sha1"} | {name: name for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")}
 
+# repomd.xml's types for one thing; the first that the repository has is read.
+COMPS = ("group", "group_gz", "group_xz", "group_zst")
+
 _ASK_UPSTREAM = "ask who runs the repository, or name another mirror of it"
 
 

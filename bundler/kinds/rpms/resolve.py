@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bundler.errors import ProfileError
+from bundler.kinds.rpms.attributes import AssumedMetadata, RequestAttributes
 from bundler.kinds.rpms.bootstrap import bootstrap
 from bundler.kinds.rpms.carry import Request, carry
 from bundler.kinds.rpms.keys import Keyring
-from bundler.kinds.rpms.metadata import Chosen
+from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
 from bundler.kinds.rpms.origin import Origin, open_installed, open_origin
 from bundler.kinds.rpms.solve import closure
 from bundler.kinds.rpms.spec import Repository, Spec
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tuple[Item, ...]:
-    """An item for each package, each repository's metadata, and each signing key.
+    """An item for each package, each repository's metadata, each signing key, and each target's request.
 
     Raises ResolveError for packages that are not to be had, FetchError for a repository that cannot be reached,
     ProfileError for a key that is none or a target that is left without a repository.
@@ -36,11 +37,14 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     for target in targets:
         folder = _release_folder(target, targets)
         origins = [open_origin(repo, target, f"{folder}/{repo.id}", upstream) for repo in _repos(spec, target)]
-        request = _solve(spec, target, origins, upstream)
+        assumed = open_installed(spec.assume_installed, target, upstream)
+        request = _solve(spec, target, origins, assumed)
         carried = [item for origin in origins for item in carry(origin, request, keyring, upstream)]
         items += carried
+        if request.packages or request.modules:
+            items.append(_request_item(request, target, assumed, folder, upstream))
         if first := spec.bootstrap_for(target):
-            chosen = _closure(spec, first, (), target, origins, upstream)
+            chosen = _closure(spec, first, (), target, origins, assumed)
             items.append(bootstrap(target, first, chosen, carried, folder, upstream))
     return (*items, *keyring.items)
 
@@ -92,16 +96,16 @@ def _release_folder(target: Target, targets: Sequence[Target]) -> str:
     return f"rpms/{target.distro}/{target.release}{by_arch}"
 
 
-def _solve(spec: Spec, target: Target, origins: Sequence[Origin], upstream: Upstream) -> Request:
+def _solve(spec: Spec, target: Target, origins: Sequence[Origin], assumed: RepoMetadata | None) -> Request:
     """The closure over all of the target's repositories; where all are mirrors, a proof that they hold it."""
     packages, modules = spec.packages_for(target), spec.modules_for(target)
     among = tuple(origin.metadata for origin in origins)
     chosen: tuple[Chosen, ...] = ()
     if packages or modules:
         log.info("rpms: solving %d requests for %s", len(packages) + len(modules), target)
-        chosen = _closure(spec, packages, modules, target, origins, upstream)
+        chosen = _closure(spec, packages, modules, target, origins, assumed)
         log.info("rpms: %d packages for %s", len(chosen), target)
-    return Request(packages, spec.streams_for(target), chosen, among)
+    return Request(packages, modules, spec.streams_for(target), spec.weak_deps, chosen, among)
 
 
 def _closure(
@@ -110,7 +114,7 @@ def _closure(
     modules: tuple[str, ...],
     target: Target,
     origins: Sequence[Origin],
-    upstream: Upstream,
+    assumed: RepoMetadata | None,
 ) -> tuple[Chosen, ...]:
     return closure(
         tuple(origin.metadata for origin in origins),
@@ -118,5 +122,21 @@ def _closure(
         modules=modules,
         arch=target.arch,
         weak_deps=spec.weak_deps,
-        assume_installed=open_installed(spec.assume_installed, target, upstream),
+        assume_installed=assumed,
     )
+
+
+def _request_item(
+    request: Request, target: Target, assumed: RepoMetadata | None, folder: str, upstream: Upstream
+) -> Item:
+    """What was asked for; with the metadata of what nodes are taken to have, without which it could not be solved."""
+    files = {"primary": assumed.primary, "filelists": assumed.filelists} if assumed else {}
+    kept = {name: upstream.keep(f"{folder}/assumed/{name}", file) for name, file in files.items() if file}
+    attributes = RequestAttributes(
+        target=target,
+        packages=request.packages,
+        modules=request.modules,
+        weak_deps=request.weak_deps,
+        assumed=AssumedMetadata(**{name: obj.path for name, obj in kept.items()}) if kept else None,
+    )
+    return Item("rpms", "request", str(target), tuple(kept.values()), attributes.as_json())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from typing import cast
 from urllib.parse import urlsplit
 
+from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes
 from bundler.kinds.wheels.locked import requirements_text
 from bundler.model.items import Item
 from bundler.model.node_files import NodeCheck, NodeFile, NodeFiles
@@ -23,7 +23,7 @@ index-url = {index}
 
 def emit(items: tuple[Item, ...], served: Served) -> NodeFiles:
     """pip.conf; for each Python its packages with their hashes; a check that pip gets a wheel."""
-    wheels = [item for item in items if "metadata" in item.attributes]
+    wheels = WheelAttributes.among(items)
     if not wheels:
         return NodeFiles()
     index = served.site.simple_url
@@ -37,34 +37,35 @@ def emit(items: tuple[Item, ...], served: Served) -> NodeFiles:
     return NodeFiles((pip_conf, *_requirements(items, wheels)), (_check(wheels),))
 
 
-def _requirements(items: Iterable[Item], wheels: Iterable[Item]) -> Iterable[NodeFile]:
+def _requirements(items: Iterable[Item], wheels: Iterable[tuple[Item, WheelAttributes]]) -> Iterable[NodeFile]:
     """The requirements files of the bundle again, from the same data, for nodes that want exactly these versions."""
-    for item in items:
-        if (environment := item.attributes.get("lock")) is None:
-            continue
+    for item, lock in LockAttributes.among(items):
         pins = [
             (wheel.name, wheel.version, wheel.objects[0].sha256)
-            for wheel in wheels
-            if environment in cast("list[str]", wheel.attributes["environments"])
+            for wheel, attributes in wheels
+            if lock.environment in attributes.environments
         ]
         yield NodeFile(f"wheels/{item.name}", requirements_text(pins))
 
 
-def _check(wheels: Iterable[Item]) -> NodeCheck:
+def _check(wheels: Iterable[tuple[Item, WheelAttributes]]) -> NodeCheck:
     """Download the smallest wheel, one for any platform if there is one, whichever Python the node's pip runs under."""
-    wheel = min(wheels, key=lambda item: ("any" not in _platforms(item), item.objects[0].size, item.name))
-    python = cast("list[str]", wheel.attributes["python"])[0]
-    options = ["--python-version", "".join(python.split(".")[:2]), "--only-binary", ":all:", "--no-deps"]
+
+    def effort(each: tuple[Item, WheelAttributes]) -> tuple[bool, int, str]:
+        return "any" not in _platforms(each[1]), each[0].objects[0].size, each[0].name
+
+    item, wheel = min(wheels, key=effort)
+    options = ["--python-version", "".join(wheel.python[0].split(".")[:2]), "--only-binary", ":all:", "--no-deps"]
     for platform in sorted(_platforms(wheel) - {"any"}):
         options += ["--platform", platform]
     command = shlex.join(["pip3", "download", "--quiet", "--no-cache-dir", *options])
-    requirement = shlex.quote(f"{wheel.name}=={wheel.version}")
+    requirement = shlex.quote(f"{item.name}=={item.version}")
     return NodeCheck(
-        f"pip downloads {wheel.name} from the index",
+        f"pip downloads {item.name} from the index",
         needs="pip3",
         command=f'd=$(mktemp -d) && {command} --dest "$d" {requirement}; r=$?; rm -rf "$d"; (exit $r)',
     )
 
 
-def _platforms(item: Item) -> set[str]:
-    return {tag.rpartition("-")[2] for tag in cast("list[str]", item.attributes["tags"])}
+def _platforms(wheel: WheelAttributes) -> set[str]:
+    return {tag.rpartition("-")[2] for tag in wheel.tags}

@@ -27,6 +27,8 @@ class CoreMetadata:
     requires_python: str | None = None
     summary: str | None = None
     licence: str | None = None
+    requires_dist: tuple[str, ...] = ()
+    provides_extra: tuple[str, ...] = ()
 
     @classmethod
     def of_report(cls, fields: Mapping[str, Any]) -> CoreMetadata:
@@ -39,6 +41,8 @@ class CoreMetadata:
             requires_python=fields.get("requires_python"),
             summary=fields.get("summary"),
             licence=_licence(fields.get("license_expression"), fields.get("license"), classifiers),
+            requires_dist=tuple(fields.get("requires_dist") or ()),
+            provides_extra=tuple(fields.get("provides_extra") or ()),
         )
 
     @classmethod
@@ -56,6 +60,8 @@ class CoreMetadata:
             requires_python=headers["Requires-Python"],
             summary=headers["Summary"],
             licence=_licence(headers["License-Expression"], headers["License"], headers.get_all("Classifier", [])),
+            requires_dist=tuple(headers.get_all("Requires-Dist", [])),
+            provides_extra=tuple(headers.get_all("Provides-Extra", [])),
         )
 
     @property

@@ -61,7 +61,8 @@ class Pip:
     Credentials reach pip through a netrc file that only this user can read: neither an argument nor a lock holds them.
     """
 
-    def __init__(self, index: Index, config: Config, scratch: Path) -> None:
+    def __init__(self, index: Index | None, config: Config, scratch: Path) -> None:
+        """Without an `index` pip has only what the folder has that it is given."""
         self._scratch = Path(tempfile.mkdtemp(prefix="wheels-", dir=scratch))
         self._environ = _environ(index, config, self._scratch)
 
@@ -98,6 +99,18 @@ class Pip:
         self._run_as(environment, "pip", [*arguments, "-r", "pins.txt"], folder, builds=builds)
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         return list(report["install"])
+
+    def check(self, environment: Environment, requirements: Sequence[str], pins: Sequence[str], wheels: Path) -> None:
+        """Have pip resolve `requirements` to `pins` and nothing else, out of the folder `wheels` alone.
+
+        Raises ResolveError when they do not fit together, or a package lacks.
+        """
+        folder = self._folder()
+        (folder / "requirements.txt").write_text(_lines(requirements), encoding="utf-8")
+        (folder / "constraints.txt").write_text(_lines(pins), encoding="utf-8")
+        arguments = ["install", "--quiet", "--dry-run", "--ignore-installed", "--no-index", "--no-cache-dir"]
+        arguments += ["--find-links", str(wheels), "--only-binary", ":all:", "--constraint", "constraints.txt"]
+        self._run_as(environment, "pip", [*arguments, "-r", "requirements.txt"], folder)
 
     def wheel(self, sdist: Path, python: str) -> Path:
         """The wheel that `sdist` builds under the interpreter `python`. Raises ResolveError, FetchError."""
@@ -212,7 +225,7 @@ def _lines(lines: Any) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _environ(index: Index, config: Config, scratch: Path) -> dict[str, str]:
+def _environ(index: Index | None, config: Config, scratch: Path) -> dict[str, str]:
     """The variables of a child process; where pip is concerned, nothing but what is set here."""
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "VIRTUAL_ENV"))
@@ -221,7 +234,6 @@ def _environ(index: Index, config: Config, scratch: Path) -> dict[str, str]:
         (scratch / folder).mkdir()
     environ |= {
         "PIP_CONFIG_FILE": os.devnull,
-        "PIP_INDEX_URL": index.url,
         "PIP_NO_INPUT": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_CACHE_DIR": str(scratch / "cache"),
@@ -233,9 +245,11 @@ def _environ(index: Index, config: Config, scratch: Path) -> dict[str, str]:
         "PYTHONUTF8": "1",
         "LC_ALL": "C.UTF-8",
     }
-    if index.url.startswith("http://"):
+    if index is not None:
+        environ["PIP_INDEX_URL"] = index.url
+    if index is not None and index.url.startswith("http://"):
         environ["PIP_TRUSTED_HOST"] = index.netloc
-    if index.credentials is not None:
+    if index is not None and index.credentials is not None:
         environ["NETRC"] = str(_netrc(index, scratch))
     if (certificates := _certificates(config.ca_files, os.environ, scratch)) is not None:
         environ["PIP_CERT"] = environ["REQUESTS_CA_BUNDLE"] = environ["SSL_CERT_FILE"] = certificates

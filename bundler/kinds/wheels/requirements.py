@@ -6,7 +6,10 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin, urlsplit
+
+from packaging.requirements import Requirement
+from packaging.utils import parse_wheel_filename
 
 from bundler.errors import ProfileError
 from bundler.kinds.wheels.spec import check_requirement, names_file
@@ -40,6 +43,22 @@ def gather(requirements: Iterable[str], constraints: Iterable[str], read: Callab
             else:
                 lines.append(entry)
     return inputs
+
+
+def asked(inputs: Inputs) -> tuple[str, ...]:
+    """The requirements alone, without options, and without URLs: a site has what was there by its project's name."""
+    found: list[str] = []
+    for line in inputs.requirements:
+        requirement = _LINE_OPTION.split(line)[0].strip()
+        if requirement.startswith(("http://", "https://")):
+            file_name = unquote(urlsplit(requirement).path.rpartition("/")[2])
+            if file_name.endswith(".whl"):
+                found.append(parse_wheel_filename(file_name)[0])
+        elif not requirement.startswith("-"):
+            parsed = Requirement(requirement)
+            parsed.url = None
+            found.append(str(parsed))
+    return tuple(dict.fromkeys(found))
 
 
 def _file(location: str, lines: list[str], inputs: Inputs, read: Callable[[str], bytes], above: set[str]) -> None:

@@ -15,12 +15,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from bundler.errors import FetchError, ResolveError
+from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes
 from bundler.kinds.wheels.builds import Builder, Sdist
 from bundler.kinds.wheels.environment import Environment, environments
 from bundler.kinds.wheels.locked import requirements_item_name, requirements_text
 from bundler.kinds.wheels.metadata import CoreMetadata
 from bundler.kinds.wheels.pip import Pin, Pip
-from bundler.kinds.wheels.requirements import LIMIT, Inputs, gather
+from bundler.kinds.wheels.requirements import LIMIT, Inputs, asked, gather
 from bundler.kinds.wheels.source import choose_index, original
 from bundler.kinds.wheels.spec import Spec
 from bundler.model.items import Download, Item, Object
@@ -72,7 +73,7 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     pip = Pip(choose_index(spec.index_url, upstream.config, upstream.mirrored), upstream.config, upstream.scratch)
     locks = _locks(wanted, _by_mirror(inputs, upstream), pip, upstream, build=spec.sdist == "build")
     wheels = _wheels(locks, pip, upstream)
-    return (*_items(wheels), *_requirements(wheels, wanted, upstream))
+    return (*_items(wheels), *_requirements(wheels, wanted, asked(inputs), upstream))
 
 
 def _by_mirror(inputs: Inputs, upstream: Upstream) -> Inputs:
@@ -197,20 +198,24 @@ def _items(wheels: Iterable[Wheel]) -> Iterable[Item]:
             metadata.project,
             metadata.version,
             (wheel.obj,),
-            {
-                "filename": file_name,
-                "python": [*dict.fromkeys(environment.python for environment in wheel.environments)],
-                "environments": [str(environment) for environment in wheel.environments],
-                "tags": [*sorted(str(tag) for tag in parse_wheel_filename(file_name)[3])],
-                "requires_python": metadata.requires_python,
-                "metadata": metadata.form(),
-            },
+            WheelAttributes(
+                filename=file_name,
+                python=tuple(dict.fromkeys(environment.python for environment in wheel.environments)),
+                environments=tuple(str(environment) for environment in wheel.environments),
+                tags=tuple(sorted(str(tag) for tag in parse_wheel_filename(file_name)[3])),
+                requires_python=metadata.requires_python,
+                requires_dist=metadata.requires_dist,
+                provides_extra=metadata.provides_extra,
+                metadata=metadata.form(),
+            ).as_json(),
             purl=f"pkg:pypi/{metadata.project}@{quote(metadata.version)}?file_name={quote(file_name)}",
             licence=metadata.licence,
         )
 
 
-def _requirements(wheels: Sequence[Wheel], wanted: Sequence[Environment], upstream: Upstream) -> Iterable[Item]:
+def _requirements(
+    wheels: Sequence[Wheel], wanted: Sequence[Environment], requirements: tuple[str, ...], upstream: Upstream
+) -> Iterable[Item]:
     """A requirements file for each lock, for `pip install --no-index --find-links wheels --require-hashes -r FILE`."""
     several = len({environment.arch for environment in wanted}) > 1
     for environment in wanted:
@@ -221,4 +226,11 @@ def _requirements(wheels: Sequence[Wheel], wanted: Sequence[Environment], upstre
         ]
         name = requirements_item_name(environment.python, environment.arch if several else None)
         kept = upstream.keep(f"wheels/{name}", requirements_text(pins).encode())
-        yield Item("wheels", name, environment.python, (kept,), {"lock": str(environment)})
+        attributes = LockAttributes(
+            environment=str(environment),
+            python=environment.python,
+            arch=environment.arch,
+            glibc="{}.{}".format(*environment.glibc),
+            asked=requirements,
+        )
+        yield Item("wheels", name, environment.python, (kept,), attributes.as_json())

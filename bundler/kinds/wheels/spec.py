@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, field_validator
 from bundler.model.target import StrictModel
 
 PythonVersion = Annotated[str, StringConstraints(pattern=r"^3\.\d{1,2}(\.\d{1,2})?$")]
+GlibcVersion = Annotated[str, StringConstraints(pattern=r"^2\.\d{1,2}$")]
 IndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 Entry = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -48,10 +49,8 @@ class Spec(StrictModel):
     index_url: IndexUrl | None = Field(
         default=None, description="the PEP 503 index to resolve from; else pip's own configuration says it, else PyPI"
     )
-    glibc: str | None = Field(
-        default=None,
-        pattern=r"^2\.\d{1,2}$",
-        description="the nodes' oldest glibc, where their distribution is not known",
+    glibc: GlibcVersion | None = Field(
+        default=None, description="the nodes' oldest glibc, where their distribution is not known"
     )
 
     @field_validator("python")

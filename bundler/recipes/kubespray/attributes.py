@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, ValidationError
+from pydantic import Field, JsonValue, StringConstraints
 
-from bundler.errors import BundleError
+from bundler.model.attributes import Attributes
 from bundler.model.contents import ObjectPath
-from bundler.model.items import Item, Json
 from bundler.model.target import StrictModel
 
 # What a value of `variables` may name instead of an address; `emit` fills it in.
@@ -27,7 +26,7 @@ class CarriedChart(StrictModel):
     path: ObjectPath
 
 
-class KubesprayAttributes(StrictModel):
+class KubesprayAttributes(Attributes):
     """`tree` is the archive's object, `vars` are the profile's; `variables` lead to the site (see FILES, REGISTRY)."""
 
     type: Literal["kubespray"] = "kubespray"
@@ -39,19 +38,3 @@ class KubesprayAttributes(StrictModel):
     files: tuple[Line, ...] = Field(description="what was asked for, by original URLs")
     packages: dict[str, tuple[Line, ...]] = Field(description="by target")
     charts: tuple[CarriedChart, ...] = ()
-
-    @classmethod
-    def of(cls, item: Item) -> KubesprayAttributes:
-        """Read a recipe's item. Raises BundleError when its attributes are not these."""
-        try:
-            return cls.model_validate(dict(item.attributes))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise BundleError(
-                f"kubespray {item.version}: its attributes cannot be read: {place}: {first['msg']}",
-                hint="the bundle was made by something else than this bundler: build it again",
-            ) from None
-
-    def as_json(self) -> dict[str, Json]:
-        return cast("dict[str, Json]", self.model_dump(mode="json"))

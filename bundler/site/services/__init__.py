@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from bundler.bundle.content import Content
 from bundler.model.items import Item
-from bundler.site.content import Content
 
 Store = Literal["web", "registry", "index"]
 

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from bundler.bundle.content import Content
 from bundler.model.items import Item
 from bundler.model.site import SiteConfig
-from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.services import ServiceStatus, Store, devpi, nginx, registry
 from bundler.site.services.daemon import Daemon, Program

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import yaml
 
+from bundler.bundle.content import Content
 from bundler.errors import SiteError
 from bundler.model.items import Item
 from bundler.model.site import SiteConfig
-from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.host import commands
 from bundler.site.services.daemon import Listen, Probes, Program

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bundler.bundle.content import Content
 from bundler.model.items import Item, Object
-from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.host import commands
 from bundler.site.host.changes import Changes

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bundler.bundle.content import Content
 from bundler.errors import SiteError
 from bundler.model.items import Item, Object, objects_of
 from bundler.model.target import OCI_ARCHITECTURES
-from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.services.rootfs import unpack
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bundler.bundle.content import Content
 from bundler.errors import SiteError
 from bundler.model.items import Item
 from bundler.model.site import SiteConfig
 from bundler.site import index
-from bundler.site.content import Content
 from bundler.site.folders import make_folder
 from bundler.site.host import accounts, commands, firewall, selinux
 from bundler.site.host.changes import Changes

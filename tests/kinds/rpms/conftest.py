@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bundler.kinds.rpms.prove import prove
 from bundler.kinds.rpms.resolve import resolve
 from bundler.kinds.rpms.spec import Spec
 from bundler.model.config import Config, Retries
 from bundler.model.items import Download, Item, objects_of
 from bundler.model.target import Target
+from bundler.transfer.fetched import Fetched
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
 
@@ -55,7 +57,13 @@ class Bench:
 
     def resolve(self, section: str, *targets: Target) -> tuple[Item, ...]:
         spec = Spec.model_validate(yaml.safe_load(section))
-        return resolve(spec, targets or (Target(distro="rocky", release="8"),), self.upstream)
+        items = resolve(spec, targets or (Target(distro="rocky", release="8"),), self.upstream)
+        assert self.prove(items) == []
+        return items
+
+    def prove(self, items: tuple[Item, ...]) -> list[str]:
+        """What of `items` could not be installed from them alone."""
+        return list(prove(items, Fetched(self.upstream)))
 
     def unpack(self, items: Sequence[Item], to: Path) -> Path:
         """Every object of `items` at its path under `to`, checked against what was promised."""

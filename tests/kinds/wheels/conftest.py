@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from bundler.kinds.wheels.prove import prove
 from bundler.kinds.wheels.resolve import resolve
 from bundler.kinds.wheels.spec import Spec
 from bundler.model.config import Config, Retries
 from bundler.model.items import Item
 from bundler.model.target import Target
+from bundler.transfer.fetched import Fetched
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
 from tests.kinds.wheels.indexes import LocalIndex, serve
@@ -38,7 +40,9 @@ def resolved(tmp_path: Path) -> Resolver:
     ) -> tuple[Item, ...]:
         config = config or Config(retries=Retries(attempts=2, backoff=0.01))
         with Upstream(config, base=tmp_path, store=Store(tmp_path / "store")) as upstream:
-            return resolve(Spec.model_validate(section), targets, upstream)
+            items = resolve(Spec.model_validate(section), targets, upstream)
+            assert list(prove(items, Fetched(upstream))) == []
+            return items
 
     return run
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import io
+import re
 import tarfile
 import threading
 import zipfile
@@ -37,6 +38,8 @@ def wheel_files(name: str, version: str, tag: str, requires: Sequence[str] = (),
     metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nSummary: {name}, made for a test\n"
     metadata += "License-Expression: Apache-2.0\n" + (f"Requires-Python: {python}\n" if python else "")
     metadata += "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+    extras = sorted(set(re.findall(r'extra == "(.*?)"', metadata)))
+    metadata += "".join(f"Provides-Extra: {extra}\n" for extra in extras)
     pure = str(tag.endswith("-any")).lower()
     return {
         f"{name}/__init__.py": f"VERSION = {version!r}\n",

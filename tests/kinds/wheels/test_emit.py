@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes
 from bundler.kinds.wheels.emit import emit
 from bundler.kinds.wheels.load import load
 from bundler.model.items import Download, Item, Object
@@ -19,18 +19,24 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "wheels"
 def wheel(name: str, tags: list[str], size: int, environments: list[str]) -> Item:
     file_name = f"{name}-1.0-{tags[0]}.whl"
     obj = Object(f"wheels/{file_name}", size, f"{size:064x}", Download(f"https://pypi.org/files/{file_name}"))
-    attributes = {
-        "filename": file_name,
-        "python": sorted({environment.split("-")[0] for environment in environments}),
-        "environments": environments,
-        "tags": tags,
-        "metadata": {"name": name, "version": "1.0"},
-    }
-    return Item("wheels", name, "1.0", (obj,), json.loads(json.dumps(attributes)))
+    attributes = WheelAttributes(
+        filename=file_name,
+        python=tuple(sorted({environment.split("-")[0] for environment in environments})),
+        environments=tuple(environments),
+        tags=tuple(tags),
+        requires_python=None,
+        requires_dist=(),
+        provides_extra=(),
+        metadata={"name": name, "version": "1.0"},
+    )
+    return Item("wheels", name, "1.0", (obj,), attributes.as_json())
 
 
 def lock(python: str) -> Item:
-    return Item("wheels", f"requirements-{python}.txt", python, (), {"lock": f"{python}-x86_64"})
+    attributes = LockAttributes(
+        environment=f"{python}-x86_64", python=python, arch="x86_64", glibc="2.34", asked=("pure",)
+    )
+    return Item("wheels", f"requirements-{python}.txt", python, (), attributes.as_json())
 
 
 ITEMS = (

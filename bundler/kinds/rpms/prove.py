@@ -1,0 +1,117 @@
+"""Whether packages can be installed from the bundle alone: its repositories are solved as a node's dnf would."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundler.errors import ResolveError
+from bundler.kinds.rpms.attributes import AssumedMetadata, RepositoryAttributes, RequestAttributes
+from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
+from bundler.kinds.rpms.repodata import COMPS, file_path, parse_repomd
+from bundler.kinds.rpms.solve import closure
+from bundler.model.items import Item, Object, objects_of
+
+if TYPE_CHECKING:
+    from bundler.bundle.content import Content
+
+# What a URL starts with that nobody will ask: paths alone count.
+_ROOT = "https://bundle.invalid/"
+
+
+def prove(items: tuple[Item, ...], content: Content) -> Iterator[str]:
+    """Each target's packages resolve in its repositories, and what they resolve to is there, keys too.
+
+    Raises BundleError when an item does not hold together.
+    """
+    with tempfile.TemporaryDirectory(prefix="bundler-prove-") as scratch:
+        bundle = _Bundle({obj.path: obj for obj in objects_of(items)}, content, Path(scratch))
+        repos = RepositoryAttributes.among(items)
+        for item, repo in repos:
+            lost = [key for key in repo.keys if key not in bundle.objects]
+            yield from (f"rpms {item.name} for {repo.target}: its key {key} is not in the bundle" for key in lost)
+        for _, request in RequestAttributes.among(items):
+            try:
+                chosen = _solve(request, [repo for _, repo in repos if repo.target == request.target], bundle)
+            except ResolveError as error:
+                yield f"rpms for {request.target}: {error.message}"
+                continue
+            for each, path in chosen.items():
+                held = bundle.objects.get(path)
+                if held is None or (each.checksum_type == "sha256" and each.checksum != held.sha256):
+                    yield f"rpms for {request.target}: {each.nevra} is needed, and {path} is not in the bundle"
+
+
+class _Bundle:
+    """The objects of this kind by their path; metadata is put into `scratch`, where libsolv can read it."""
+
+    def __init__(self, objects: Mapping[str, Object], content: Content, scratch: Path) -> None:
+        self.objects = objects
+        self._content, self._scratch = content, scratch
+
+    def read(self, path: str) -> bytes:
+        return self._content.read(self._object(path))
+
+    def file(self, path: str) -> Path:
+        obj = self._object(path)
+        file = self._scratch / obj.sha256
+        if not file.exists():
+            with file.open("wb") as stream:
+                stream.writelines(self._content.stream(obj))
+        return file
+
+    def _object(self, path: str) -> Object:
+        if path not in self.objects:
+            raise ResolveError(f"{path} is not in the bundle", hint="build it again")
+        return self.objects[path]
+
+
+def _solve(request: RequestAttributes, repos: list[RepositoryAttributes], bundle: _Bundle) -> dict[Chosen, str]:
+    """The closure, each package with its path in the bundle. Raises ResolveError."""
+    folders = {repo.repo: repo.path for repo in repos}
+    chosen = closure(
+        [_metadata(repo, bundle) for repo in repos],
+        packages=request.packages,
+        modules=request.modules,
+        arch=request.target.arch,
+        weak_deps=request.weak_deps,
+        assume_installed=_assumed(request.assumed, bundle) if request.assumed else None,
+    )
+    return {each: f"{folders[each.repo]}/{_located(each)}" for each in chosen}
+
+
+def _metadata(repo: RepositoryAttributes, bundle: _Bundle) -> RepoMetadata:
+    what = f"repository {repo.repo}"
+    repomd = parse_repomd(bundle.read(f"{repo.path}/repodata/repomd.xml"), f"{_ROOT}{repo.path}/", what)
+
+    def file(*types: str) -> Path | None:
+        record = next((repomd.records[type_] for type_ in types if type_ in repomd.records), None)
+        # A mirror goes without what upstream lists and lost.
+        path = f"{repo.path}/{record.path}" if record else None
+        return bundle.file(path) if path and (path in bundle.objects or types == ("primary",)) else None
+
+    primary = file("primary")
+    assert primary is not None, "parse_repomd sees to it"
+    return RepoMetadata(
+        id=repo.repo,
+        primary=primary,
+        filelists=file("filelists"),
+        comps=file(*COMPS),
+        modules=file("modules"),
+        priority=repo.priority,
+        module_hotfixes=repo.module_hotfixes,
+    )
+
+
+def _assumed(assumed: AssumedMetadata, bundle: _Bundle) -> RepoMetadata:
+    filelists = bundle.file(assumed.filelists) if assumed.filelists else None
+    return RepoMetadata("assumed", bundle.file(assumed.primary), filelists)
+
+
+def _located(chosen: Chosen) -> str:
+    try:
+        return file_path(chosen.location)
+    except ValueError as error:
+        raise ResolveError(f"{chosen.nevra}: {error}", hint="build it again") from None
