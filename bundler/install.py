@@ -64,14 +64,14 @@ class Outlook:
     installed: bool
 
 
-def install(path: Path, config: SiteConfig, *, progress: Progress) -> Installed:
-    """Serve the bundle at `path` on the site.
+def install(path: Path, config: SiteConfig, *, progress: Progress, signature: Path | None = None) -> Installed:
+    """Serve the bundle at `path` on the site; its `signature` lies beside it if it is not named.
 
     One pass: each object goes from the tar straight to where it is served from. Nothing is published before all of it
     arrived and verified; until the switch at the end the running release is as it was, and running it again goes on.
     """
     config = settled(config)
-    with Bundle(path, progress, _vouched(path, config)) as bundle:
+    with Bundle(path, progress, _vouched(path, config, signature)) as bundle:
         by_section = items_by_section(bundle.manifest.items, str(path))
         progress.start("installing", bundle.unchecked())
         site = Site(config)
@@ -108,10 +108,9 @@ def _in_its_order(bundle: Bundle, content: Content, steps: Iterable[Step]) -> No
             bundle.check(obj)
 
 
-def _vouched(path: Path, config: SiteConfig) -> str | None:
+def _vouched(path: Path, config: SiteConfig, signature: Path | None) -> str | None:
     """The digest that somebody trusted here has signed; None where nobody has to. Raises TrustError, ConfigError."""
-    trusted = trusted_keys(Path(key) for key in config.trusted_keys)
-    return vouched(path, trusted) if trusted else None
+    return vouched(path, trusted_keys(Path(key) for key in config.trusted_keys), signature)
 
 
 def _completed(bundle: Bundle, site: Site) -> Content:
@@ -169,9 +168,9 @@ def _publish(
     return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
 
 
-def outlook(path: Path, config: SiteConfig) -> Outlook:
+def outlook(path: Path, config: SiteConfig, signature: Path | None = None) -> Outlook:
     """What installing the bundle at `path` would do. Changes nothing."""
-    with Bundle(path, vouched=_vouched(path, config)) as bundle:
+    with Bundle(path, vouched=_vouched(path, config, signature)) as bundle:
         manifest = bundle.manifest
         items_by_section(manifest.items, str(path))
         needed = sum(obj.size for obj in bundle.layout.payload)

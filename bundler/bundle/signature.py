@@ -90,10 +90,20 @@ def sign(bundle: Path, manifest: Manifest, key: Path, signer: str | None = None)
     return target
 
 
-def vouched(bundle: Path, trusted: Sequence[SSlibKey]) -> str:
-    """The manifest's digest that one of `trusted` signed for the bundle at `bundle`. Raises TrustError."""
-    path = signature_file(bundle)
+def vouched(bundle: Path, trusted: Sequence[SSlibKey], signature: Path | None = None) -> str | None:
+    """The manifest's digest that one of `trusted` signed for the bundle at `bundle`; None where nobody is trusted.
+
+    The signature lies beside the bundle, or at `signature`. Raises TrustError.
+    """
+    if not trusted and signature is None:
+        return None
+    path = signature or signature_file(bundle)
     hint = f"have it signed by someone trusted here, and carry {path.name} beside it"
+    if not trusted:
+        raise TrustError(
+            f"{path} cannot be checked: no key is trusted here",
+            hint="name one: --trust, or `trusted_keys` in site.yaml",
+        )
     if not path.is_file():
         raise TrustError(f"{bundle} is not signed, and this site takes signed bundles only", hint=hint)
     envelope = _read(path)
@@ -129,7 +139,10 @@ def read_public(path: Path) -> SSlibKey:
 def signature_file(bundle: Path) -> Path:
     """Where the signature of the bundle at `bundle`, a file or volumes, lies. Raises TrustError for a pipe."""
     if bundle == STDIN:
-        raise TrustError("a bundle in a pipe has no signature beside it", hint="save it to a file, and both together")
+        raise TrustError(
+            "a bundle in a pipe has no signature beside it",
+            hint="send the signature before it, and name it: --signature",
+        )
     index = find_index(bundle)
     if index is not None and index.exists():
         return index.with_name(f"{read_index(index).bundle}{SUFFIX}")

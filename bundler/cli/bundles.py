@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundler.cli.command import Answer, Common, command
-from bundler.cli.options import VolumeSize, bundle_argument, jobs_option
+from bundler.cli.options import VolumeSize, bundle_argument, jobs_option, signature_option
 from bundler.cli.show import item_document, size_of, table, totals_of
 from bundler.errors import BundleError
 from bundler.sizes import human
@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 @click.command()
 @bundle_argument
 @click.option("--trust", multiple=True, type=click.Path(path_type=Path), help="A public key that must have signed it.")
+@signature_option
 @click.option("--closure", is_flag=True, help="Prove, too, that it could be installed: nothing in it lacks another.")
 @jobs_option
 @command
-def verify(common: Common, bundle: Path, trust: Sequence[Path], closure: bool, jobs: int | None) -> Answer:
+def verify(
+    common: Common, bundle: Path, trust: Sequence[Path], signature: Path | None, closure: bool, jobs: int | None
+) -> Answer:
     """Check every byte of BUNDLE against its manifest, and its signature where --trust or this machine asks for one."""
     from bundler.bundle.reader import Bundle
     from bundler.bundle.signature import trusted_keys, vouched
 
     progress = common.progress()
-    trusted = trusted_keys(trust)
-    with Bundle(bundle, progress, vouched(bundle, trusted) if trusted else None) as opened:
+    with Bundle(bundle, progress, vouched(bundle, trusted_keys(trust), signature)) as opened:
         progress.start("verifying", opened.unchecked())
         opened.verify(jobs=jobs or os.cpu_count() or 1)
         progress.finish()

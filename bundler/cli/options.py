@@ -40,6 +40,9 @@ set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change the profile: rpms.weak_deps=true."
 )
 jobs_option = click.option("--jobs", type=click.IntRange(1, 64), help="Transfers at once.")
+signature_option = click.option(
+    "--signature", type=click.Path(path_type=Path), help="BUNDLE's signature, where it does not lie beside it."
+)
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 root_option = click.option(
     "--root", type=click.Path(path_type=Path), help="Folder of the whole site.  [default: /data]"

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from bundler.cli.command import Answer, Common, command
-from bundler.cli.options import bundle_argument, root_option, site_option
+from bundler.cli.options import bundle_argument, root_option, signature_option, site_option
 from bundler.cli.show import table
 from bundler.sizes import human
 
@@ -26,6 +26,7 @@ from bundler.sizes import human
     type=click.Choice(["systemd", "process"]),
     help="Who runs nginx, the registry and devpi.  [default: systemd where it runs, else bundler itself]",
 )
+@signature_option
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and whether there is room; change nothing.")
 @command
 def install(
@@ -35,6 +36,7 @@ def install(
     root: Path | None,
     site_file: Path | None,
     services: str | None,
+    signature: Path | None,
     dry_run: bool,
 ) -> Answer:
     """Serve BUNDLE from this host: load it, verify it, then switch to it.
@@ -46,7 +48,7 @@ def install(
 
     config = read_site(site_file, address=address, root=root, services=services)
     if dry_run:
-        outlook = pipeline.outlook(bundle, config)
+        outlook = pipeline.outlook(bundle, config, signature)
         document: dict[str, Any] = {
             "name": outlook.name,
             "version": outlook.version,
@@ -57,7 +59,7 @@ def install(
         state = "is installed already" if outlook.installed else "would be installed"
         room = f"it needs at most {human(outlook.needed)}; {human(outlook.available)} are free"
         return Answer(document, [f"{outlook.name} {outlook.version} {state} at {outlook.url}", room])
-    done = pipeline.install(bundle, config, progress=common.progress())
+    done = pipeline.install(bundle, config, progress=common.progress(), signature=signature)
     document = {"name": done.name, "version": done.version, "id": done.id, "url": done.url}
     document |= {"changed": done.changed, "objects_written": done.objects, "bytes_written": done.size}
     if not done.changed:

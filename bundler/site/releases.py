@@ -13,6 +13,7 @@ from bundler.bundle.manifest import MANIFEST, Manifest
 RELEASES = ".releases"
 STAGING = ".staging"
 HISTORY = ".history"
+BEFORE = ".before"  # by name, a link to the release that was current before: nginx falls back on its packages
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -58,6 +59,23 @@ def installed(web_root: Path) -> Iterator[InstalledRelease]:
 def leads_to(link: Path, tree: Path) -> bool:
     """Whether `link` is the symbolic link that makes `tree` current."""
     return link.is_symlink() and link.readlink() == Path(RELEASES, tree.name)
+
+
+def note_before(web_root: Path, name: str, part: Path) -> None:
+    """Note which release of `name` is current, for it will not be any more; `part` is a free path."""
+    link = web_root / name
+    if link.is_symlink():
+        folder = web_root / BEFORE
+        folder.mkdir(mode=0o755, exist_ok=True)
+        part.symlink_to(Path("..", link.readlink()))
+        part.rename(folder / name)
+
+
+def forget_before(web_root: Path, release: Release) -> None:
+    """Take the note away, if it is of `release`."""
+    link = web_root / BEFORE / release.name
+    if link.is_symlink() and link.readlink().name == release.folder:
+        link.unlink()
 
 
 def note_current(web_root: Path, release: Release) -> None:

@@ -32,13 +32,16 @@ from bundler.model.node_files import NodeFiles, NodeTree
 from bundler.site.archive import Member, members
 from bundler.site.folders import link_target, make_folder, parent_of, regular, sync_folder, tidy
 from bundler.site.releases import (
+    BEFORE,
     HISTORY,
     RELEASES,
     STAGING,
     InstalledRelease,
     Release,
+    forget_before,
     installed,
     leads_to,
+    note_before,
     note_current,
 )
 
@@ -122,6 +125,7 @@ class WebRoot:
 
     def remove(self, release: Release) -> None:
         """Delete the tree of `release`, complete or staged. It must not be current."""
+        forget_before(self.directory, release)
         for tree in (RELEASES, STAGING):
             shutil.rmtree(self.directory / tree / release.folder, ignore_errors=True)
 
@@ -129,7 +133,7 @@ class WebRoot:
         """Delete every release and what was staged, and the folder too when nothing else is in it."""
         for name in {release.name for release in self.releases()}:
             self.unlink(name)
-        for tree in (RELEASES, STAGING, HISTORY):
+        for tree in (RELEASES, STAGING, HISTORY, BEFORE):
             shutil.rmtree(self.directory / tree, ignore_errors=True)
         with suppress(OSError):
             self.directory.rmdir()
@@ -267,6 +271,7 @@ class _Load:
             self._staged.rename(self._complete)
         link = self._directory / self._release.name
         if not leads_to(link, self._complete):
+            note_before(self._directory, self._release.name, self._part())
             new = self._part()
             new.symlink_to(Path(RELEASES, self._complete.name))
             new.rename(link)

@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 import subprocess
+import sys
 from base64 import b64decode
 from pathlib import Path
 
@@ -171,3 +172,20 @@ def test_plain_tools_verify_it(bundle: Path, key: Path, tmp_path: Path) -> None:
     argv = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", str(public(key))]
     argv += ["-in", str(tmp_path / "pae"), "-sigfile", str(tmp_path / "sig")]
     subprocess.run(argv, check=True, capture_output=True)
+
+
+def test_a_signature_for_a_pipe_is_named(bundle: Path, key: Path, tmp_path: Path) -> None:
+    made = sign(bundle, key).rename(tmp_path / "elsewhere.json")
+
+    def verify(*options: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bundler", "verify", "-", *map(str, options)]
+        with bundle.open("rb") as pipe:
+            return subprocess.run(command, stdin=pipe, capture_output=True, text=True, check=False)
+
+    assert verify("--trust", public(key), "--signature", made).returncode == 0
+    refused = verify("--trust", public(key))
+    assert (refused.returncode, "name it: --signature" in refused.stderr) == (TrustError.exit_code, True)
+    alone = verify("--signature", made)
+    assert (alone.returncode, "no key is trusted here" in alone.stderr) == (TrustError.exit_code, True)
+    signature.new_key(tmp_path / "other.key")
+    assert verify("--trust", public(tmp_path / "other.key"), "--signature", made).returncode == TrustError.exit_code

@@ -6,10 +6,13 @@ the new one.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import random
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -54,6 +57,40 @@ def _publish(version: str, upstream: Internet, index: LocalIndex, work: Path) ->
     images.make_layout(layout, files, entrypoint=["/app"], cmd=[])
     images.push_layout(layout, upstream.registry, "team/app", "stable")
     index.add_wheel("thing", f"{version}.0")
+    repository = www / "repository"
+    if version == "1":
+        repository.mkdir()
+        _package("story-lib", "1", "", repository, work)
+    _package("story-tool", version, "Requires: story-lib", repository, work)
+
+
+_SPEC = """\
+Name: {name}
+Version: {version}
+Release: 1
+Summary: Of a month
+License: MIT
+BuildArch: noarch
+{requires}
+%description
+Of a month.
+%install
+mkdir -p %{{buildroot}}/usr/share/{name}
+cp {filler} %{{buildroot}}/usr/share/{name}/filler
+%files
+/usr/share/{name}
+"""
+
+
+def _package(name: str, version: str, requires: str, repository: Path, work: Path) -> None:
+    """A package of its own, built by rpmbuild, in `repository`."""
+    (work / "filler").write_bytes(_filler(version, name)[: _SIZE // 2])
+    spec = work / f"{name}.spec"
+    spec.write_text(_SPEC.format(name=name, version=version, requires=requires, filler=work / "filler"))
+    HERE.run(["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {work}/rpmbuild", str(spec)])
+    for rpm in (work / "rpmbuild" / "RPMS").rglob("*.rpm"):
+        shutil.move(rpm, repository / rpm.name)
+    HERE.run(["createrepo_c", "--quiet", str(repository)])
 
 
 def _profile(version: str) -> dict[str, Any]:
@@ -63,6 +100,11 @@ def _profile(version: str) -> dict[str, Any]:
         "targets": [{"distro": "rocky", "release": "9"}],
         "images": ["docker.io/library/registry:3", _APP],
         "wheels": {"python": ["3.12"], "requirements": [f"thing=={version}.0"]},
+        # Nothing here signs: what is tried is how packages come and go.
+        "rpms": {
+            "repos": [{"id": "own", "url": "https://files.example/repository/", "gpgcheck": False}],
+            "packages": ["story-tool"],
+        },
         "files": ["https://files.example/app.bin", "https://files.example/version.txt"],
     }
 
@@ -114,8 +156,11 @@ def there(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
-def seen(where: Site) -> tuple[str, str, str]:
-    """What a node gets from each service: the file's version, the tag's digest, the wheels' page."""
+Seen = tuple[str, str, str, str]
+
+
+def seen(where: Site) -> Seen:
+    """What a node gets: the file's version, the tag's digest, the wheels' page, and the version of the RPM."""
     config = yaml.safe_load((where.root / "site.yaml").read_text())
     index = f"http://127.0.0.1:{config['ports']['index']}/root/prod/+simple/thing/"
     accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
@@ -126,14 +171,31 @@ def seen(where: Site) -> tuple[str, str, str]:
         answer.raise_for_status()
     digest = f"sha256:{hashlib.sha256(image.content).hexdigest()}"
     versions = sorted(entry["filename"].split("-")[1] for entry in wheels.json()["files"])
-    return file.text, digest, " ".join(versions)
+    tool = [path for path in _repository(f"{where.web}/story/rpms/rocky/9/own") if "story-tool" in path]
+    return file.text, digest, " ".join(versions), " ".join(path.split("-")[2] for path in tool)
+
+
+def _repository(base: str) -> list[str]:
+    """Its metadata and packages, as dnf comes to them; each is fetched."""
+
+    def get(path: str) -> bytes:
+        answer = requests.get(f"{base}/{path}", timeout=10)
+        answer.raise_for_status()
+        return answer.content
+
+    listed = re.findall(r'href="(repodata/[^"]+)"', get("repodata/repomd.xml").decode())
+    primary = gzip.decompress(get(next(path for path in listed if "primary" in path)))
+    packages = re.findall(r'href="(Packages/[^"]+)"', primary.decode())
+    for path in packages:
+        get(path)
+    return [*listed, *packages]
 
 
 @dataclass
 class Client:
     """What a node that never stops asking has got, each different thing once."""
 
-    answers: list[tuple[str, str, str]] = field(default_factory=list)
+    answers: list[Seen] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     rounds: int = 0
 
@@ -178,34 +240,22 @@ def size_of(where: Site) -> int:
 
 
 @pytest.mark.timeout(300)
-def test_forward_back_and_forward_again_while_a_client_looks(months: Months, there: Site) -> None:
-    states = {version: (version, months.digest(version), f"{version}.0") for version in months.bundles}
+def test_a_month(months: Months, there: Site, tmp_path: Path) -> None:
+    """v1 is there; v2 crosses as a signed difference in three volumes; back, forward, and what is old is pruned."""
+    states = {version: (version, months.digest(version), f"{version}.0", version) for version in months.bundles}
     there.install(months.bundles["1"])
     assert seen(there) == states["1"]
-    with a_client(there) as client:
-        upgraded = there.install(months.bundles["2"])
-        assert seen(there) == states["2"]
-        back = run(there, "rollback", "story")
-        assert back["version"] == "1"
-        assert seen(there) == states["1"]
-        run(there, "rollback", "story", "2")
-        assert seen(there) == states["2"]
-        run(there, "rollback", "story", "1")
-        run(there, "rollback", "story")
-    assert upgraded["bytes_written"] < 3 * _SIZE  # only what is new
-    assert seen(there) == states["2"]
-    assert client.errors == []
-    assert client.rounds > 20
-    for part, allowed in enumerate(zip(states["1"], states["2"], strict=True)):
-        assert {answer[part] for answer in client.answers} <= set(allowed)
-
-
-@pytest.mark.timeout(300)
-def test_a_month_crosses_as_a_difference_in_volumes(months: Months, there: Site, tmp_path: Path) -> None:
-    there.install(months.bundles["1"])
     receipt = tmp_path / "receipt.json"
     run(there, "receipt", "--output", receipt)
-    index = months.delta("2", receipt, tmp_path / "disk", "--split", "5M")
+
+    index = months.delta("2", receipt, tmp_path / "disk", "--split", "7M")
+    volumes = sorted(index.parent.glob("*.tar.0*"))
+    assert len(volumes) == 3
+    known = set(json.loads(receipt.read_text())["objects"])
+    with Bundle(index) as opened:
+        assert not known & {obj.sha256 for obj in opened.layout.payload}
+        assert {obj.path.split("/")[0] for obj in opened.layout.left_out} == {"images", "rpms"}
+    _approve(months, index, tmp_path / "report")
     # From now on the site takes what the release manager has signed, and nothing else.
     key = tmp_path / "release.key"
     bundler(HERE, "key", "new", key)
@@ -214,12 +264,6 @@ def test_a_month_crosses_as_a_difference_in_volumes(months: Months, there: Site,
     done = bundler(HERE, "install", index, "--root", there.root, check=False)
     assert done.returncode == TrustError.exit_code
     bundler(HERE, "sign", index, "--key", key)
-    volumes = sorted(index.parent.glob("*.tar.0*"))
-    assert len(volumes) == 3
-    known = set(json.loads(receipt.read_text())["objects"])
-    with Bundle(index) as opened:
-        assert opened.layout.left_out
-        assert not known & {obj.sha256 for obj in opened.layout.payload}
 
     damaged = bytearray(volumes[1].read_bytes())
     good = bytes(damaged)
@@ -228,17 +272,61 @@ def test_a_month_crosses_as_a_difference_in_volumes(months: Months, there: Site,
     done = bundler(HERE, "install", index.parent, "--root", there.root, check=False)
     assert done.returncode == IntegrityError.exit_code
     assert f"volume {volumes[1].name} is damaged" in done.stderr
-    assert seen(there)[0] == "1"
+    assert seen(there) == states["1"]
+
     volumes[1].write_bytes(good)
     with a_client(there) as client:
         installed = run(there, "install", volumes[2])  # any of them will do
+        assert seen(there) == states["2"]
+        assert run(there, "rollback", "story")["version"] == "1"
+        assert seen(there) == states["1"]
+        run(there, "rollback", "story", "2")
+        run(there, "rollback", "story", "1")
+        run(there, "rollback", "story")
+        assert seen(there) == states["2"]
+        pruned = run(there, "prune", "--keep", "1")
+        assert [release["version"] for release in pruned["deleted"]] == ["1"]
+        # All of it is there, though the release that brought some of it is gone.
+        run(there, "rollback", "story", "2")
+        assert seen(there) == states["2"]
     assert client.errors == []
-    assert seen(there) == ("2", months.digest("2"), "2.0")
+    assert client.rounds > 20
+    for part, allowed in enumerate(zip(states["1"], states["2"], strict=True)):
+        assert {answer[part] for answer in client.answers} <= set(allowed)
     assert installed["id"] == json.loads(bundler(HERE, "inspect", months.bundles["2"], "--json").stdout)["id"]
+    assert installed["bytes_written"] < 5 * _SIZE  # only what is new
+    (tmp_path / "alone").mkdir()
+    with site(HERE, tmp_path / "alone", own_ports=False) as alone:
+        alone.install(months.bundles["2"])
+        assert size_of(there) <= 1.05 * size_of(alone)
+
+
+def _approve(months: Months, index: Path, folder: Path) -> None:
+    """What the one who approves is shown: what changes, in a page and in words."""
+    changes = json.loads(bundler(HERE, "diff", months.bundles["1"], index, "--json").stdout)["changes"]
+    shown = {(change["what"], change["kind"], change["name"]) for change in changes}
+    assert {("changed", "wheels", "thing"), ("changed", "rpms", "story-tool")} <= shown
+    assert not [name for _, _, name in shown if name == "story-lib"]
+    bundler(HERE, "inspect", index, "--report", folder, "--since", months.bundles["1"])
+    assert "story-tool" in (folder / "report.html").read_text()
+
+
+def test_packages_of_the_release_before_are_there_until_clients_read_again(months: Months, there: Site) -> None:
+    """A node's dnf knows what was there when it last asked, and asks every few minutes."""
+    there.install(months.bundles["1"])
+    base = f"{there.web}/story/rpms/rocky/9/own"
+    before = [f"{base}/{path}" for path in _repository(base)]
+    there.install(months.bundles["2"])
+    after = [f"{base}/{path}" for path in _repository(base)]
+    assert set(before) != set(after)
+    for url in (*before, *after):
+        assert requests.get(url, timeout=10).status_code == 200, url
+    assert "story-tool-1-1" not in requests.get(f"{base}/Packages/", timeout=10).text, "but it is not listed"
+    for path in ("/.before/", "/.before/story/rpms/rocky/9/own/repodata/repomd.xml", "/story/files/gone.xml"):
+        assert requests.get(f"{there.web}{path}", timeout=10).status_code == 404
     run(there, "prune", "--keep", "1")
-    # All of it is there, though the release that brought some of it is gone.
-    run(there, "rollback", "story", "2")
-    assert seen(there)[0] == "2"
+    gone = {url for url in before if requests.get(url, timeout=10).status_code == 404}
+    assert gone == set(before) - set(after)
 
 
 def test_a_difference_to_nothing_is_nothing(months: Months, there: Site, tmp_path: Path) -> None:
@@ -275,7 +363,7 @@ def test_what_is_pruned_leaves_no_bytes(months: Months, there: Site, tmp_path: P
     run(there, "rollback", "story", "3")
     pruned = run(there, "prune", "story", "--keep", "1")
     assert [release["version"] for release in pruned["deleted"]] == ["2"]
-    assert seen(there) == ("3", months.digest("3"), "3.0")
+    assert seen(there) == ("3", months.digest("3"), "3.0", "3")
 
     (tmp_path / "alone").mkdir()
     with site(HERE, tmp_path / "alone", own_ports=False) as alone:
@@ -294,7 +382,7 @@ def test_a_bundle_comes_through_a_pipe(months: Months, there: Site, tmp_path: Pa
         done = _piped(f"cat {bundle}", there)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["changed"] is True
-        assert seen(there) == (version, months.digest(version), f"{version}.0")
+        assert seen(there) == (version, months.digest(version), f"{version}.0", version)
     run(there, "rollback", "story", "2")
     assert seen(there)[0] == "2"
 
@@ -305,7 +393,7 @@ def test_a_pipe_that_breaks_publishes_nothing(months: Months, there: Site) -> No
     for command in (f"head -c {size - 20_000}", f"head -c {size // 2}", "sed s/2/3/"):
         done = _piped(f"{command} {months.bundles['2']}", there)
         assert done.returncode in (BundleError.exit_code, IntegrityError.exit_code), done.stderr
-        assert seen(there) == ("1", months.digest("1"), "1.0")
+        assert seen(there) == ("1", months.digest("1"), "1.0", "1")
     assert _piped(f"cat {months.bundles['2']}", there).returncode == 0
 
 
