@@ -42,19 +42,26 @@ def make_layout(
             member = tarfile.TarInfo(path.lstrip("/"))
             member.size, member.mode = len(data), 0o755
             tar.addfile(member, io.BytesIO(data))
-    layer = gzip.compress(plain.getvalue(), compresslevel=6, mtime=0)
-    diff_id = hashlib.sha256(plain.getvalue()).hexdigest()
+    tar_bytes = plain.getvalue()
+    layer = gzip.compress(tar_bytes, compresslevel=6, mtime=0), hashlib.sha256(tar_bytes).hexdigest()
+    make_layout_of_layers(folder, [layer], entrypoint=entrypoint, cmd=cmd)
+
+
+def make_layout_of_layers(
+    folder: Path, layers: Sequence[tuple[bytes, str]], *, entrypoint: Sequence[str] = (), cmd: Sequence[str] = ()
+) -> None:
+    """Write an OCI layout of one linux/amd64 image of `layers`: each a gzipped tar, and the plain tar's sha256."""
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Entrypoint": list(entrypoint), "Cmd": list(cmd), "Env": ["PATH=/usr/bin:/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff_id}"]},
+        "config": {"Entrypoint": [*entrypoint], "Cmd": [*cmd], "Env": ["PATH=/usr/bin:/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff_id}" for _, diff_id in layers]},
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST,
         "config": _keep(folder, _CONFIG, _json(config)),
-        "layers": [_keep(folder, _LAYER, layer)],
+        "layers": [_keep(folder, _LAYER, layer) for layer, _ in layers],
     }
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [_keep(folder, _MANIFEST, _json(manifest))]}
     (folder / "index.json").write_bytes(_json(index))

@@ -1,0 +1,87 @@
+"""The upstreams of the benchmark on loopback: nginx and docker-registry over the data; near, or far away."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.bench.data import Data, registry
+from scripts.demo.hosts import program
+from scripts.demo.servers import free_port, server
+
+_NGINX = """\
+{user}
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx-error.log;
+worker_processes 2;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    sendfile on;
+    keepalive_requests 100000;
+    client_body_temp_path {folder}/tmp-body;
+    proxy_temp_path {folder}/tmp-proxy;
+    fastcgi_temp_path {folder}/tmp-fastcgi;
+    uwsgi_temp_path {folder}/tmp-uwsgi;
+    scgi_temp_path {folder}/tmp-scgi;
+    types {{ text/html html; }}
+    default_type application/octet-stream;
+    {rate}
+    server {{
+        listen 127.0.0.1:{port};
+        root {www};
+        location /v2/ {{
+            proxy_pass {registry};
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_max_temp_file_size 0;
+        }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where everything is asked: files, packages, wheels and images on one host and port."""
+
+    netloc: str
+    pids: tuple[int, ...]
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.netloc}"
+
+
+@contextmanager
+def upstream(data: Data, folder: Path, *, latency: float = 0, rate: int = 0) -> Iterator[Upstream]:
+    """Serve `data`. `latency` in seconds comes on top of each answer, `rate` caps each connection, in bytes a second."""
+    with ExitStack() as stack:
+        behind = stack.enter_context(registry(data.folder))
+        port, front = free_port(), free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "nginx.conf"
+        config.write_text(
+            _NGINX.format(
+                user="user root;" if os.geteuid() == 0 else "",
+                folder=folder,
+                www=data.folder / "www",
+                registry=behind,
+                port=port,
+                rate=f"limit_rate {rate};" if rate else "",
+            )
+        )
+        log = folder / "nginx-error.log"
+        argv = [program("nginx"), "-e", str(log), "-p", str(folder), "-c", str(config)]
+        stack.enter_context(server(argv, port=port, log=log))
+        if latency:
+            far = [sys.executable, "-m", "scripts.bench.far", str(front), str(port), str(latency)]
+            stack.enter_context(server(far, port=front, log=folder / "far.log"))
+            port = front
+        yield Upstream(f"127.0.0.1:{port}", ())
