@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,10 +93,15 @@ def _validated(kind: Kind, section: Json) -> BaseModel:
 def resolve(profile: Profile, upstream: Upstream) -> Lock:
     """What the profile's words mean at its upstreams today. Only metadata is fetched."""
     plain, items = expand(profile, upstream)
-    for kind in KINDS:
-        if (spec := plain.sections.get(kind.name)) is not None:
-            logger.info("resolving %s", kind.name)
-            items += kind.resolve(spec, plain.targets, upstream)
+
+    def one(kind: Kind) -> tuple[Item, ...]:
+        logger.info("resolving %s", kind.name)
+        return kind.resolve(plain.sections[kind.name], plain.targets, upstream)
+
+    # Side by side: each waits for other servers, and for programs of its own.
+    wanted = [kind for kind in KINDS if kind.name in plain.sections]
+    with ThreadPoolExecutor(len(wanted) or 1, thread_name_prefix="resolve") as pool:
+        items += [item for found in pool.map(one, wanted) for item in found]
     lock = Lock(profile.name, profile.version, profile.sha256, tuple(items))
     logger.info("resolved %d items: %d bytes", len(items), sum(obj.size for obj in lock.objects))
     return lock

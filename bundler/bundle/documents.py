@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
-
-from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
-from cyclonedx.model.bom import Bom, BomMetaData
-from cyclonedx.model.component import Component, ComponentType
-from cyclonedx.model.dependency import Dependency
-from cyclonedx.model.license import DisjunctiveLicense
-from cyclonedx.output.json import JsonV1Dot6
-from packageurl import PackageURL
+from typing import Any
+from urllib.parse import quote
 
 from bundler.bundle.layout import MTIME
 from bundler.bundle.manifest import FORMAT, Manifest
@@ -22,6 +17,7 @@ from bundler.model.lock import Lock
 
 README = "README.txt"
 SBOM = "sbom.cdx.json"
+_URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"  # what stands for itself in a URL that is quoted already
 _INSTALL = "bootstrap/install.sh"
 _BARE = """
 On an admin host that has nothing yet, not even bundler, as root:
@@ -42,20 +38,23 @@ def describe(lock: Lock) -> tuple[Manifest, dict[str, bytes]]:
 
 def sbom(lock: Lock) -> bytes:
     """CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): a component for each item that has a package URL."""
-    release = Component(
-        name=lock.name, version=lock.version, type=ComponentType.APPLICATION, bom_ref=f"{lock.name}-{lock.version}"
-    )
+    release = f"{lock.name}-{lock.version}"
     components = [_component(item) for item in lock.items if item.purl]
-    leaves = [Dependency(component.bom_ref) for component in components]
-    bom = Bom(
-        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"bundler:{lock.sha256}"),
-        metadata=BomMetaData(timestamp=datetime.fromtimestamp(MTIME, UTC), component=release),
-        components=components,
-        dependencies=[Dependency(release.bom_ref, leaves), *leaves],
-    )
-    # The dependencies are complete as they are; looking for more takes the library time by the square of their number.
-    bom.validate = lambda: True  # type: ignore[method-assign]
-    return JsonV1Dot6(bom).output_as_string(indent=1).encode() + b"\n"
+    references = sorted(component["bom-ref"] for component in components)
+    document = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": uuid.uuid5(uuid.NAMESPACE_URL, f"bundler:{lock.sha256}").urn,
+        "version": 1,
+        "metadata": {
+            "timestamp": datetime.fromtimestamp(MTIME, UTC).isoformat(),
+            "component": {"type": "application", "bom-ref": release, "name": lock.name, "version": lock.version},
+        },
+        "components": components,
+        "dependencies": [{"ref": release, "dependsOn": references}, *({"ref": each} for each in references)],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=True).encode() + b"\n"
 
 
 def readme(lock: Lock) -> bytes:
@@ -88,21 +87,22 @@ manifest.json names every file, its size, its sha256 and where it came from. sbo
 """.encode()
 
 
-def _component(item: Item) -> Component:
-    objects = item.objects if len(item.objects) == 1 else ()
-    return Component(
-        name=item.name,
-        version=item.version or None,
-        type=ComponentType.CONTAINER if item.kind == "images" else ComponentType.LIBRARY,
-        bom_ref=f"{item.kind}:{item.name}@{item.version}#{item.objects[0].path if item.objects else ''}",
-        purl=PackageURL.from_string(item.purl) if item.purl else None,
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=obj.sha256) for obj in objects],
+def _component(item: Item) -> dict[str, Any]:
+    first = item.objects[0].path if item.objects else ""
+    component: dict[str, Any] = {
+        "type": "container" if item.kind == "images" else "library",
+        "bom-ref": f"{item.kind}:{item.name}@{item.version}#{first}",
+        "name": item.name,
+        **({"version": item.version} if item.version else {}),
         # Upstreams name licences in words of their own: a name is always valid, an expression only when it is SPDX.
-        licenses=[DisjunctiveLicense(name=item.licence)] if item.licence else [],
-        external_references=[
-            ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=XsUri(obj.source.url))
-            for obj in objects
-            if isinstance(obj.source, Download)
-        ],
-        properties=[Property(name="bundler:kind", value=item.kind)],
-    )
+        **({"licenses": [{"license": {"name": item.licence}}]} if item.licence else {}),
+        "purl": item.purl,
+        "properties": [{"name": "bundler:kind", "value": item.kind}],
+    }
+    if len(item.objects) == 1:
+        (obj,) = item.objects
+        component["hashes"] = [{"alg": "SHA-256", "content": obj.sha256}]
+        if isinstance(obj.source, Download):
+            url = quote(obj.source.url, safe=_URL_CHARACTERS)
+            component["externalReferences"] = [{"type": "distribution", "url": url}]
+    return component

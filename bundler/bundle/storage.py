@@ -65,6 +65,10 @@ class Storage(Protocol):
         """At most `size` bytes at `offset`; none behind the end. Raises OSError."""
         ...
 
+    def readinto(self, buffer: memoryview, offset: int) -> int:
+        """The same into `buffer`, as much as fits; gives how many bytes it was."""
+        ...
+
     def piece(self, size: int, offset: int) -> tuple[int, int] | None:
         """The file descriptor and offset there of a range that lies in one file, None when it does not."""
         ...
@@ -109,6 +113,9 @@ class File:
     def pread(self, size: int, offset: int) -> bytes:
         return os.pread(self._fd, size, offset)
 
+    def readinto(self, buffer: memoryview, offset: int) -> int:
+        return os.preadv(self._fd, [buffer], offset)
+
     def piece(self, size: int, offset: int) -> tuple[int, int] | None:
         del size
         return self._fd, offset
@@ -146,6 +153,11 @@ class Pipe:
         at = offset - self._start
         return bytes(self._held[at : at + size])
 
+    def readinto(self, buffer: memoryview, offset: int) -> int:
+        found = self.pread(len(buffer), offset)
+        buffer[: len(found)] = found
+        return len(found)
+
     def piece(self, size: int, offset: int) -> tuple[int, int] | None:
         del size, offset
         return None
@@ -178,8 +190,13 @@ class Volumes:
 
     def pread(self, size: int, offset: int) -> bytes:
         for number, start in self._touched(1, offset):
-            return os.pread(self._fds[number], min(size, start + self._volumes[number].size - offset), offset - start)
+            return os.pread(self._fds[number], size, offset - start)
         return b""
+
+    def readinto(self, buffer: memoryview, offset: int) -> int:
+        for number, start in self._touched(1, offset):
+            return os.preadv(self._fds[number], [buffer], offset - start)
+        return 0
 
     def piece(self, size: int, offset: int) -> tuple[int, int] | None:
         touched = list(self._touched(size, offset))

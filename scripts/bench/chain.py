@@ -31,7 +31,7 @@ class Chain:
         self.folder = folder
         self.bundle = folder / "bundle"
 
-    def build(self, netloc: str) -> None:
+    def build(self, netloc: str, registry: str) -> None:
         """skopeo copy per image into one OCI layout, dnf reposync, pip download, curl, sha256sum, tar.
 
         Done again in the same folder, each tool takes what it has of the last time.
@@ -40,15 +40,16 @@ class Chain:
             (self.bundle / name).mkdir(parents=True, exist_ok=True)
         for image in self._data.images:
             layout = f"oci:{self.bundle / 'images'}:{image}"
-            run(["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{netloc}/{image}", layout])
+            run(["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{registry}/{image}", layout])
         config = self.folder / "dnf.conf"
         config.write_text(_DNF.format(cache=self.folder / "dnf-cache", url=f"http://{netloc}"))
         reposync = ["reposync", "--download-metadata", "--repoid=bench", f"--download-path={self.bundle / 'rpms'}"]
         run(["dnf", "-q", "-c", config, "--releasever=9", *reposync])
         requirements = self.folder / "requirements.txt"
         requirements.write_text("".join(f"{wheel}\n" for wheel in self._data.wheels))
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--cache-dir", self.folder / "pip-cache"]
-        index = ["--index-url", f"http://{netloc}/simple", "--trusted-host", netloc.split(":")[0]]
+        cache = self.folder / "pip-cache"
+        pip: list[str | Path] = [sys.executable, "-m", "pip", "download", "--quiet", "--cache-dir", cache]
+        index: list[str | Path] = ["--index-url", f"http://{netloc}/simple", "--trusted-host", netloc.split(":")[0]]
         run([*pip, *index, "-r", requirements, "-d", self.bundle / "wheels"], env={"PIP_CONFIG_FILE": "/dev/null"})
         for file in self._data.files:
             place = self.bundle / "files" / file

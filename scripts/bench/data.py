@@ -1,4 +1,4 @@
-"""What the benchmark builds and installs: images, packages, wheels and files, made on the spot and kept for the next run.
+"""What the benchmark builds and installs: images, packages, wheels and files, made on the spot and kept.
 
 At scale 1 it is about 3 GB: 40 images whose lower layers are shared, 2,000 RPMs, 300 wheels, 30 files of up to 200 MB.
 Their content is random, so nothing on the way can shrink it.
@@ -32,6 +32,9 @@ _LAYER = 26 << 20  # bytes of a layer
 _PACKAGE = 250_000  # bytes of a package on average
 _WHEEL = 1 << 20
 _FILE = 34 << 20  # bytes of a file on average; of 30 the largest has 200 MB
+_WHEEL_FILE = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+# One small thing for each service of a site, which is to run before the clock does.
+FIRST_IMAGE, FIRST_WHEEL = "bench/first:1.0", "bench-first"
 _PER_SPEC = 100  # packages that one run of rpmbuild makes
 
 _SPEC = """\
@@ -82,7 +85,7 @@ def make(folder: Path, scale: float) -> Data:
     if not listing.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        source = random.Random(scale)
+        source = random.Random(scale)  # noqa: S311 - nothing is to be kept secret
         found = {
             "images": _make_images(folder, max(2, round(_IMAGES * scale)), source),
             "wheels": _make_wheels(folder / "www", max(2, round(_WHEELS * scale)), source),
@@ -99,13 +102,18 @@ def _make_images(folder: Path, count: int, source: random.Random) -> list[str]:
     lower = [_layer(source, _LAYER) for _ in range(min(_BASES, count))]
     names = []
     with registry(folder) as url:
+        _push(folder, url, FIRST_IMAGE, [_layer(source, 1024)])
         for number in range(count):
-            layout = folder / "layout"
-            images.make_layout_of_layers(layout, [lower[number % len(lower)], _layer(source, _LAYER)])
-            images.push_layout(layout, url, f"bench/image-{number}", "1.0")
-            shutil.rmtree(layout)
             names.append(f"bench/image-{number}:1.0")
+            _push(folder, url, names[-1], [lower[number % len(lower)], _layer(source, _LAYER)])
     return names
+
+
+def _push(folder: Path, registry: str, name: str, layers: list[tuple[bytes, str]]) -> None:
+    layout = folder / "layout"
+    images.make_layout_of_layers(layout, layers)
+    images.push_layout(layout, registry, *name.split(":"))
+    shutil.rmtree(layout)
 
 
 def _layer(source: random.Random, size: int) -> tuple[bytes, str]:
@@ -119,11 +127,11 @@ def _layer(source: random.Random, size: int) -> tuple[bytes, str]:
 
 
 def _make_wheels(www: Path, count: int, source: random.Random) -> list[str]:
-    """An index of static pages, with the metadata beside each file (PEP 503, PEP 658), as PyPI has it."""
+    """An index of static pages, with the metadata beside each file (PEP 691, 700, 658), as PyPI has it."""
     (www / "wheels").mkdir(parents=True)
     names = [f"bench-wheel-{number}" for number in range(count)]
-    for number, name in enumerate(names):
-        needs = names[number + 1 : number + 3] if number % 5 == 0 else []
+    for number, name in enumerate([*names, FIRST_WHEEL]):
+        needs = names[number + 1 : number + 3] if number % 5 == 0 and name in names else []
         metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
         metadata += "".join(f"Requires-Dist: {need}>=1\n" for need in needs)
         module = name.replace("-", "_")
@@ -131,17 +139,22 @@ def _make_wheels(www: Path, count: int, source: random.Random) -> list[str]:
         with zipfile.ZipFile(www / "wheels" / file_name, "w") as archive:
             archive.writestr(f"{module}/data.bin", source.randbytes(round(_WHEEL * source.uniform(0.05, 1.95))))
             archive.writestr(f"{module}-1.0.dist-info/METADATA", metadata)
-            archive.writestr(f"{module}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            archive.writestr(f"{module}-1.0.dist-info/WHEEL", _WHEEL_FILE)
             archive.writestr(f"{module}-1.0.dist-info/RECORD", "")
         (www / "wheels" / f"{file_name}.metadata").write_text(metadata)
         digest = hashlib.sha256((www / "wheels" / file_name).read_bytes()).hexdigest()
         of_metadata = hashlib.sha256(metadata.encode()).hexdigest()
-        page = www / "simple" / name / "index.html"
+        page = www / "simple" / name / "index.json"
         page.parent.mkdir(parents=True)
-        page.write_text(
-            f'<!DOCTYPE html><html><body><a href="/wheels/{file_name}#sha256={digest}" '
-            f'data-dist-info-metadata="sha256={of_metadata}">{file_name}</a></body></html>'
-        )
+        file = {
+            "filename": file_name,
+            "url": f"/wheels/{file_name}",
+            "hashes": {"sha256": digest},
+            "core-metadata": {"sha256": of_metadata},
+            "size": (www / "wheels" / file_name).stat().st_size,
+        }
+        document = {"meta": {"api-version": "1.1"}, "name": name, "versions": ["1.0"], "files": [file]}
+        page.write_text(json.dumps(document))
     return [f"{name}==1.0" for name in names]
 
 

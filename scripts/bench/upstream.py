@@ -35,6 +35,10 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         root {www};
+        location /simple/ {{
+            index index.json;
+            types {{ application/vnd.pypi.simple.v1+json json; }}
+        }}
         location /v2/ {{
             proxy_pass {registry};
             proxy_http_version 1.1;
@@ -49,10 +53,10 @@ http {{
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where everything is asked: files, packages, wheels and images on one host and port."""
+    """Where files, packages and wheels are asked, and where images are: host and port."""
 
     netloc: str
-    pids: tuple[int, ...]
+    registry: str
 
     @property
     def url(self) -> str:
@@ -61,7 +65,7 @@ class Upstream:
 
 @contextmanager
 def upstream(data: Data, folder: Path, *, latency: float = 0, rate: int = 0) -> Iterator[Upstream]:
-    """Serve `data`. `latency` in seconds comes on top of each answer, `rate` caps each connection, in bytes a second."""
+    """Serve `data`. Each answer takes `latency` seconds longer, each connection gets `rate` bytes a second at most."""
     with ExitStack() as stack:
         behind = stack.enter_context(registry(data.folder))
         port, front = free_port(), free_port()
@@ -84,4 +88,6 @@ def upstream(data: Data, folder: Path, *, latency: float = 0, rate: int = 0) -> 
             far = [sys.executable, "-m", "scripts.bench.far", str(front), str(port), str(latency)]
             stack.enter_context(server(far, port=front, log=folder / "far.log"))
             port = front
-        yield Upstream(f"127.0.0.1:{port}", ())
+        # Far away, all comes by one line; near, nothing stands between.
+        images = f"127.0.0.1:{port}" if latency or rate else behind.removeprefix("http://")
+        yield Upstream(f"127.0.0.1:{port}", images)

@@ -18,7 +18,10 @@ from typing import Any
 from pip._internal.distributions.sdist import SourceDistribution
 from pip._internal.models.link import Link
 from pip._internal.models.target_python import TargetPython
+from pip._internal.network.session import PipSession
 from pip._internal.resolution.resolvelib.candidates import RequiresPythonCandidate
+from pip._internal.resolution.resolvelib.resolver import Resolver
+from pip._internal.utils.direct_url_helpers import direct_url_from_link
 from pip._vendor.packaging import markers
 from pip._vendor.packaging.tags import Tag
 
@@ -59,6 +62,49 @@ def build_nothing() -> None:
     _replace(SourceDistribution, "prepare_distribution_metadata", read)
 
 
+def tell_choices(file: Path) -> None:
+    """Write to `file` what pip chose for each package: the entries of its installation report, and the size in bytes.
+
+    The size is what the index says of the file (PEP 700), or null. pip-tools has pip resolve once or more: the last
+    time counts, which is the one that its lock is of.
+    """
+    sizes: dict[str, int] = {}
+    resolve: Callable[..., Any] = Resolver.resolve
+    from_json = Link.from_json.__func__  # type: ignore[attr-defined]
+
+    def note_size(cls: type[Link], file_data: dict[str, Any], page_url: str) -> Link | None:
+        link: Link | None = from_json(cls, file_data, page_url)
+        if link is not None and isinstance(size := file_data.get("size"), int):
+            sizes[link.url_without_fragment] = size
+        return link
+
+    def told(self: Resolver, *given: Any, **named: Any) -> Any:
+        found = resolve(self, *given, **named)
+        entries = [
+            {
+                "download_info": (chosen.download_info or direct_url_from_link(chosen.link)).to_dict(),
+                "metadata": chosen.get_dist().metadata_dict,
+                "size": sizes.get(chosen.link.url_without_fragment),
+            }
+            for chosen in found.requirements_to_install
+        ]
+        file.write_text(json.dumps(entries), encoding="utf-8")
+        return found
+
+    _replace(Link, "from_json", classmethod(note_size))
+    _replace(Resolver, "resolve", told)
+
+
+def cache_nothing() -> None:
+    """Let pip keep no answers on disk: each is asked for once, and writing them takes longer than the asking."""
+    start: Callable[..., None] = PipSession.__init__
+
+    def without(self: PipSession, *given: Any, **named: Any) -> None:
+        start(self, *given, **{**named, "cache": None})
+
+    _replace(PipSession, "__init__", without)
+
+
 def trust_index_for_hashes() -> None:
     """Let pip-tools take hashes from the pages that pip reads: no need of pypi.org, nor to download every file.
 
@@ -87,7 +133,9 @@ if __name__ == "__main__":
     pose_as(environment)
     if not environment["builds"]:
         build_nothing()
+    cache_nothing()
     if module == "piptools":
         trust_index_for_hashes()
+        tell_choices(Path("choices.json").absolute())
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -66,10 +66,14 @@ class Pip:
         self._scratch = Path(tempfile.mkdtemp(prefix="wheels-", dir=scratch))
         self._environ = _environ(index, config, self._scratch)
 
-    def lock(self, environment: Environment, inputs: Inputs, *, only_wheels: bool, builds: bool = True) -> list[Pin]:
-        """What pip-tools resolves `inputs` to for `environment`.
+    def lock(
+        self, environment: Environment, inputs: Inputs, *, only_wheels: bool, builds: bool = True
+    ) -> tuple[list[Pin], list[dict[str, Any]]]:
+        """What pip-tools resolves `inputs` to for `environment`: its pins, and the file that pip chose for each.
 
-        `builds` off reads metadata of source distributions without running them. Raises ResolveError, FetchError.
+        The choices are entries of an installation report (https://pip.pypa.io/en/stable/reference/installation-report/)
+        with a `size` in bytes, or None. `builds` off reads metadata of source distributions without running them.
+        Raises ResolveError, FetchError.
         """
         folder = self._folder()
         (folder / "requirements.in").write_text(_lines(inputs.requirements), encoding="utf-8")
@@ -81,24 +85,8 @@ class Pip:
         if only_wheels:
             arguments += ["--pip-args", "--only-binary :all:"]
         self._run_as(environment, "piptools", [*arguments, "requirements.in"], folder, builds=builds)
-        return pins_of((folder / "lock.txt").read_text(encoding="utf-8"))
-
-    def report(
-        self, environment: Environment, pins: Sequence[Pin], *, only_wheels: bool, builds: bool = True
-    ) -> list[dict[str, Any]]:
-        """pip's installation report for `pins`: an entry per package, with the exact file it would install.
-
-        The format: https://pip.pypa.io/en/stable/reference/installation-report/. Raises ResolveError, FetchError.
-        """
-        folder = self._folder()
-        # Without the hashes: with them pip downloads every file whole, where the index's metadata would do.
-        (folder / "pins.txt").write_text(_lines(pin.requirement for pin in pins), encoding="utf-8")
-        arguments = ["install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--report", "report.json"]
-        if only_wheels:
-            arguments += ["--only-binary", ":all:"]
-        self._run_as(environment, "pip", [*arguments, "-r", "pins.txt"], folder, builds=builds)
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        return list(report["install"])
+        choices: list[dict[str, Any]] = json.loads((folder / "choices.json").read_text(encoding="utf-8"))
+        return pins_of((folder / "lock.txt").read_text(encoding="utf-8")), choices
 
     def check(self, environment: Environment, requirements: Sequence[str], pins: Sequence[str], wheels: Path) -> None:
         """Have pip resolve `requirements` to `pins` and nothing else, out of the folder `wheels` alone.
@@ -230,13 +218,12 @@ def _environ(index: Index | None, config: Config, scratch: Path) -> dict[str, st
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "VIRTUAL_ENV"))
     }
-    for folder in ("temp", "cache"):
-        (scratch / folder).mkdir()
+    (scratch / "temp").mkdir()
     environ |= {
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_NO_INPUT": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_CACHE_DIR": str(scratch / "cache"),
+        "PIP_NO_CACHE_DIR": "1",
         "PIP_RETRIES": str(config.retries.attempts - 1),
         "PIP_DEFAULT_TIMEOUT": str(config.retries.timeout),
         "TMPDIR": str(scratch / "temp"),

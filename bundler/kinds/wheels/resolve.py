@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -36,11 +36,15 @@ _AT_ONCE = 2  # resolutions; each keeps a core busy
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One package of a lock, and the file that pip would take for it. `sha256` is None where the index states none."""
+    """One package of a lock, and the file that pip would take for it.
+
+    `sha256` and `size` in bytes are None where the index states none.
+    """
 
     metadata: CoreMetadata
     url: str
     sha256: str | None
+    size: int | None
 
     @property
     def file_name(self) -> str:
@@ -96,8 +100,7 @@ def _locks(
         locks = dict(zip(wanted, threads.map(one, wanted), strict=True))
     return {
         environment: [
-            Package(package.metadata, original(package.url, upstream.config, upstream.mirrored), package.sha256)
-            for package in packages
+            replace(package, url=original(package.url, upstream.config, upstream.mirrored)) for package in packages
         ]
         for environment, packages in locks.items()
     }
@@ -109,19 +112,18 @@ def lock(environment: Environment, inputs: Inputs, pip: Pip, *, build: bool) -> 
     With `build` off only wheels count, and no code of any package runs. Raises ResolveError, FetchError.
     """
     try:
-        pins = pip.lock(environment, inputs, only_wheels=not build)
+        pins, choices = pip.lock(environment, inputs, only_wheels=not build)
     except ResolveError:
         if not build:
             _name_source_only(environment, inputs, pip)
         raise
-    return _checked(pins, pip.report(environment, pins, only_wheels=not build))
+    return _checked(pins, choices)
 
 
 def _name_source_only(environment: Environment, inputs: Inputs, pip: Pip) -> None:
     """Raise ResolveError, naming them all, if packages without a wheel are why wheels alone do not satisfy `inputs`."""
     try:
-        pins = pip.lock(environment, inputs, only_wheels=False, builds=False)
-        packages = _checked(pins, pip.report(environment, pins, only_wheels=False, builds=False))
+        packages = _checked(*pip.lock(environment, inputs, only_wheels=False, builds=False))
     except ResolveError:
         return  # something else is wrong: the first reason stands
     named = sorted(
@@ -134,11 +136,11 @@ def _name_source_only(environment: Environment, inputs: Inputs, pip: Pip) -> Non
         )
 
 
-def _checked(pins: Iterable[Pin], report: Iterable[Mapping[str, Any]]) -> list[Package]:
-    """The packages of pip's report. Raises FetchError where the index states another digest than for the lock."""
+def _checked(pins: Iterable[Pin], choices: Iterable[Mapping[str, Any]]) -> list[Package]:
+    """The packages that pip chose. Raises FetchError where the index states another digest than for the lock."""
     allowed = {canonicalize_name(Requirement(pin.requirement).name): pin.sha256 for pin in pins}
     packages = []
-    for entry in report:
+    for entry in choices:
         metadata = CoreMetadata.of_report(entry["metadata"])
         sha256 = entry["download_info"]["archive_info"].get("hashes", {}).get("sha256")
         if sha256 is not None and sha256 not in allowed[canonicalize_name(metadata.name)]:
@@ -146,7 +148,7 @@ def _checked(pins: Iterable[Pin], report: Iterable[Mapping[str, Any]]) -> list[P
                 f"wheels: the index changed its mind about {metadata.name} {metadata.version} between two answers",
                 hint="run it again",
             )
-        packages.append(Package(metadata, entry["download_info"]["url"], sha256))
+        packages.append(Package(metadata, entry["download_info"]["url"], sha256, entry["size"]))
     return packages
 
 
@@ -177,7 +179,9 @@ def _object(package: Package, upstream: Upstream) -> Object:
     path = f"wheels/{package.file_name}"
     if package.url.startswith("file:"):
         return upstream.local_object(path, unquote(urlsplit(package.url).path))
-    size, sha256 = upstream.measure(package.url, sha256=package.sha256)
+    size, sha256 = package.size, package.sha256
+    if size is None or sha256 is None:
+        size, sha256 = upstream.measure(package.url, sha256=sha256)
     return Object(path, size, sha256, Download(package.url))
 
 
