@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,9 +78,9 @@ def install(path: Path, config: SiteConfig, *, progress: Progress, signature: Pa
         site = Site(config)
         content = _completed(bundle, site) if bundle.delta else bundle
 
-        def load(steps: Iterable[Step]) -> None:
+        def load(steps: Sequence[Sequence[Step]]) -> None:
             if bundle.once:
-                _in_its_order(bundle, content, steps)
+                _in_its_order(bundle, content, itertools.chain(*steps))
             else:
                 _at_once(site, content, steps)
             # What no step had to read, for it was there already or is for people only, is checked all the same.
@@ -90,10 +91,16 @@ def install(path: Path, config: SiteConfig, *, progress: Progress, signature: Pa
             return _publish(bundle.manifest, by_section, site, load)
 
 
-def _at_once(site: Site, content: Content, steps: Iterable[Step]) -> None:
-    """Do `steps` on a few threads, the largest objects first, so that no thread is left alone with one at the end."""
-    in_order = sorted(steps, key=lambda step: (-step.obj.size, step.obj.path))
-    site.each(lambda step: step.put(content), in_order)
+def _at_once(site: Site, content: Content, steps: Sequence[Sequence[Step]]) -> None:
+    """Do the `steps` of each kind on a few threads, the largest objects first, so that none is left to the end.
+
+    The kinds take turns, so that each service has something to do all the while: none is left to the end either.
+    """
+    ordered = []
+    for each in steps:
+        largest_first = sorted(each, key=lambda step: (-step.obj.size, step.obj.path))
+        ordered += [((place + 1) / len(each), step.obj.path, step) for place, step in enumerate(largest_first)]
+    site.each(lambda step: step.put(content), [step for *_, step in sorted(ordered, key=lambda entry: entry[:2])])
 
 
 def _in_its_order(bundle: Bundle, content: Content, steps: Iterable[Step]) -> None:
@@ -156,12 +163,12 @@ def _publish(
     manifest: Manifest,
     by_section: Mapping[str, tuple[Item, ...]],
     site: Site,
-    load: Callable[[Iterable[Step]], None],
+    load: Callable[[Sequence[Sequence[Step]]], None],
 ) -> Installed:
     """Have `load` do what it takes for `manifest` to be in the stores of `site`, which is open, and switch to it."""
     inputs.keep_site(site.config)
     logger.info("loading %s %s", manifest.name, manifest.version)
-    load(step for kind in KINDS for step in kind.load(by_section[kind.name], site))
+    load([tuple(kind.load(by_section[kind.name], site)) for kind in KINDS])
     served = Served(site.config, manifest.name, manifest.version)
     site.commit(emit(manifest.items, served))
     written = site.written

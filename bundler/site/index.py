@@ -143,6 +143,7 @@ class _Devpi:
         self._token: str | None = None
         self._release: tuple[str, str] | None = None
         self._staged = False
+        self._fresh = False
 
     def open(self, name: str, version: str) -> None:
         self._release, self._staged = (name, version), False
@@ -150,9 +151,12 @@ class _Devpi:
     def has(self, obj: Object, project: str) -> bool:
         with self._lock:
             if not self._staged:
-                self._make_release()
+                self._fresh = self._make_release()
                 self._staged = True
-        return self._http.stated(f"{self._index(*self._opened())}/+simple/", project, obj) == obj.sha256
+        return (
+            not self._fresh
+            and self._http.stated(f"{self._index(*self._opened())}/+simple/", project, obj) == obj.sha256
+        )
 
     def upload(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None:
         self._call("POST", self._index(*self._opened()), data=_Upload(obj, metadata, content), expect=(200,))
@@ -175,7 +179,8 @@ class _Devpi:
         if purge and self._describe(url) is not None:
             self._call("DELETE", url, expect=(201,))
 
-    def _make_release(self) -> None:
+    def _make_release(self) -> bool:
+        """Have an index for the release; says whether it is a new one."""
         name, version = self._opened()
         url = self._index(name, version)
         found = self._describe(url)
@@ -183,11 +188,13 @@ class _Devpi:
             # Volatile lets it be deleted; nobody but root can upload, and only by way of loopback.
             settings = {"type": "stage", "bases": [], "volatile": True, "title": f"{name} {version}"}
             self._call("PUT", url, json=settings, expect=(200, 409))
-        elif _release_of(found) != (name, version):
+            return True
+        if _release_of(found) != (name, version):
             raise SiteError(
                 f"devpi's index root/{index_name(name, version)} belongs to {found.get('title') or 'something else'}",
                 hint="give the bundle another name or version",
             )
+        return False
 
     def _bases(self) -> dict[str, tuple[str, str]]:
         """The indexes that nodes see, in order, each with its release."""

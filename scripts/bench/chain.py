@@ -43,7 +43,8 @@ class Chain:
             run(["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{registry}/{image}", layout])
         config = self.folder / "dnf.conf"
         config.write_text(_DNF.format(cache=self.folder / "dnf-cache", url=f"http://{netloc}"))
-        reposync = ["reposync", "--download-metadata", "--repoid=bench", f"--download-path={self.bundle / 'rpms'}"]
+        target = f"--download-path={self.bundle / 'rpms'}"
+        reposync = ["reposync", "--download-metadata", "--repoid=bench", target]
         run(["dnf", "-q", "-c", config, "--releasever=9", *reposync])
         requirements = self.folder / "requirements.txt"
         requirements.write_text("".join(f"{wheel}\n" for wheel in self._data.wheels))
@@ -53,7 +54,7 @@ class Chain:
         run([*pip, *index, "-r", requirements, "-d", self.bundle / "wheels"], env={"PIP_CONFIG_FILE": "/dev/null"})
         for file in self._data.files:
             place = self.bundle / "files" / file
-            known = ["--time-cond", place] if place.exists() else []
+            known: list[str | Path] = ["--time-cond", place] if place.exists() else []
             run(["curl", "-fsS", "--remote-time", *known, "-o", place, f"http://{netloc}/files/{file}"])
         self.sums()
         run(["tar", "-cf", self.folder / "bundle.tar", "-C", self.bundle, "."])

@@ -59,7 +59,7 @@ def measure(work: Callable[[], object], folder: Path, services: Sequence[int] = 
     `services` are processes that write on its behalf: theirs is counted, their memory is not.
     """
     os.sync()
-    others = [pid for pid in _children().get(os.getpid(), ()) if pid not in services]
+    others = [pid for pid in _children(os.getpid()) if pid not in services]
     before, written = resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock, _written(services)
     start = time.perf_counter()
     with _Watch(folder, [*services, *others]) as watch:
@@ -90,24 +90,20 @@ def run(
 
 def descendants(pid: int, apart: frozenset[int] = frozenset()) -> list[int]:
     """The processes below `pid`, without those in `apart` and what is below these."""
-    children, found, left = _children(), [], [pid]
+    found, left = [], [pid]
     while left:
-        below = [child for child in children.get(left.pop(), ()) if child not in apart]
+        below = [child for child in _children(left.pop()) if child not in apart]
         found += below
         left += below
     return found
 
 
-def _children() -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            found.setdefault(int(fields[1]), []).append(int(entry))
-    return found
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = [Path(f"/proc/{pid}/task/{task}/children").read_text() for task in os.listdir(f"/proc/{pid}/task")]
+    except OSError:  # it has ended
+        return []
+    return [int(word) for text in tasks for word in text.split()]
 
 
 def _pss(pid: int) -> int:

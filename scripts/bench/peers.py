@@ -134,5 +134,12 @@ class Expansion:
         playbook = Path(sys.executable).with_name("ansible-playbook")
         facts = "ansible_architecture=x86_64 ansible_os_family=RedHat ansible_distribution=Rocky"
         facts += " ansible_distribution_major_version=9 ansible_system=Linux"
-        command = [playbook, "-i", "inventory.yml", "-e", f"out={self._folder}/lists.json {facts}", "play.yml"]
+        command: list[str | Path] = [
+            playbook,
+            "-i",
+            "inventory.yml",
+            "-e",
+            f"out={self._folder}/lists.json {facts}",
+            "play.yml",
+        ]
         run(command, cwd=self._folder, env={**os.environ, **environment})

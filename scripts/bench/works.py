@@ -59,11 +59,11 @@ class Bench:
         far = f", {latency * 1000:.0f} ms away" if latency else ""
         with upstream(self.data, self.work / "upstream", latency=latency, rate=rate) as there:
 
-            def ours() -> object:
-                return self.bundler.build(there)
+            def ours() -> None:
+                self.bundler.build(there)
 
-            def theirs() -> object:
-                return self.chain.build(there.netloc, there.registry)
+            def theirs() -> None:
+                self.chain.build(there.netloc, there.registry)
 
             def cold(side: Bundler | Chain, work: Callable[[], object]) -> Measured:
                 side.forget()
