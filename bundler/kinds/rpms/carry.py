@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SIGNATURE_LIMIT = 1024 * 1024
+_ASKED_AT_ONCE = 4  # a transfer's worth of questions
 
 # Releases of packages built in modules: `56.module+el8.8.0+1456+d0a01c5e.7`, `1.module_f37+…`.
 _MODULAR = re.compile(r"\.module[+_]")
@@ -185,7 +186,8 @@ def _hold(placed: Sequence[Placed], wanted: set[str], origin: Origin, upstream: 
 
     Raises ResolveError when that leaves out one of `wanted`, the checksums of the closure.
     """
-    with ThreadPoolExecutor(upstream.config.jobs) as pool:
+    # They are asked for, not sent: more at once than transfers.
+    with ThreadPoolExecutor(_ASKED_AT_ONCE * upstream.config.jobs) as pool:
         files = pool.map(lambda each: _object(f"{origin.folder}/{each.path}", each.package, origin, upstream), placed)
         held = tuple(_Held(each, file) for each, file in zip(placed, files, strict=True) if file)
     lost = wanted - {each.placed.package.checksum.value for each in held}

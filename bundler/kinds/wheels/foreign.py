@@ -11,19 +11,32 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from email.parser import BytesHeaderParser
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pip._internal.distributions.sdist import SourceDistribution
+from pip._internal.index.collector import LinkCollector
+from pip._internal.index.package_finder import PackageFinder
 from pip._internal.models.link import Link
 from pip._internal.models.target_python import TargetPython
+from pip._internal.network.download import Downloader
 from pip._internal.network.session import PipSession
+from pip._internal.operations import prepare
 from pip._internal.resolution.resolvelib.candidates import RequiresPythonCandidate
 from pip._internal.resolution.resolvelib.resolver import Resolver
 from pip._internal.utils.direct_url_helpers import direct_url_from_link
 from pip._vendor.packaging import markers
+from pip._vendor.packaging.requirements import Requirement
 from pip._vendor.packaging.tags import Tag
+from pip._vendor.packaging.utils import canonicalize_name
+
+_AT_ONCE = 16
 
 
 def pose_as(environment: dict[str, Any]) -> None:
@@ -95,6 +108,83 @@ def tell_choices(file: Path) -> None:
     _replace(Resolver, "resolve", told)
 
 
+class Ahead:
+    """Asks for pages and metadata before pip comes to them, several at once; pip by itself waits for each in turn.
+
+    It follows what the requirements most likely lead to; pip decides as ever, and finds here what was guessed right.
+    What cannot be had is passed over in silence: pip will ask for it again, if it needs it at all.
+    """
+
+    def __init__(self, finder: PackageFinder, download: Downloader) -> None:
+        self._finder, self._download = finder, download
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ahead")
+        self._followed: set[str] = set()
+
+    def follow(self, requirement: Requirement) -> None:
+        name = canonicalize_name(requirement.name)
+        if name not in self._followed and not requirement.url:
+            self._followed.add(name)
+            with suppress(RuntimeError):  # pip has finished
+                self._threads.submit(self._read, name, requirement)
+
+    def stop(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, name: str, requirement: Requirement) -> None:
+        with suppress(Exception):
+            best = self._finder.find_best_candidate(name, requirement.specifier).best_candidate
+            link = best.link.metadata_link() if best else None
+            if link is None:
+                return
+            file = prepare.get_http_url(link, self._download, hashes=link.as_hashes())
+            headers = BytesHeaderParser().parsebytes(Path(file.path).read_bytes(), headersonly=True)
+            for text in headers.get_all("Requires-Dist", []):
+                needed = Requirement(text)
+                if any(
+                    needed.marker is None or needed.marker.evaluate({"extra": extra})
+                    for extra in ("", *requirement.extras)
+                ):
+                    self.follow(needed)
+
+
+def fetch_ahead() -> None:
+    """Have an `Ahead` run beside pip's resolver, and let both share what either has fetched."""
+    resolve: Callable[..., Any] = Resolver.resolve
+    read_page: Callable[..., Any] = LinkCollector.fetch_response
+    read_metadata: Callable[..., Any] = prepare.get_http_url
+    locks: defaultdict[str, Lock] = defaultdict(Lock)
+    fetched: dict[str, Any] = {}
+
+    def once(url: str, fetch: Callable[[], Any]) -> Any:
+        with locks[url]:
+            if url not in fetched:
+                fetched[url] = fetch()
+            return fetched[url]
+
+    # pip-tools reads each page again for the hashes of all files.
+    def page_once(self: LinkCollector, location: Link, **named: Any) -> Any:
+        return once(location.url, lambda: read_page(self, location, **named))
+
+    def metadata_once(link: Link, *given: Any, **named: Any) -> Any:
+        if not link.filename.endswith(".metadata"):
+            return read_metadata(link, *given, **named)
+        return once(link.url, lambda: read_metadata(link, *given, **named))
+
+    def resolved(self: Resolver, root_reqs: Any, *given: Any, **named: Any) -> Any:
+        ahead = Ahead(self.factory._finder, self.factory.preparer._download)
+        for root in root_reqs:
+            if root.req is not None and not root.constraint:
+                ahead.follow(Requirement(str(root.req)))
+        try:
+            return resolve(self, root_reqs, *given, **named)
+        finally:
+            ahead.stop()
+
+    _replace(LinkCollector, "fetch_response", page_once)
+    _replace(prepare, "get_http_url", metadata_once)
+    _replace(Resolver, "resolve", resolved)
+
+
 def cache_nothing() -> None:
     """Let pip keep no answers on disk: each is asked for once, and writing them takes longer than the asking."""
     start: Callable[..., None] = PipSession.__init__
@@ -136,6 +226,7 @@ if __name__ == "__main__":
     cache_nothing()
     if module == "piptools":
         trust_index_for_hashes()
+        fetch_ahead()
         tell_choices(Path("choices.json").absolute())
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
