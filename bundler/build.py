@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from bundler import __version__
 from bundler.bundle.content import Completed
 from bundler.bundle.delta import Delta
 from bundler.bundle.documents import describe
@@ -142,11 +143,11 @@ def build(
     with Upstream(config, base=base, store=file.store) as upstream:
         if _stands(target, manifest, delta, config.jobs, progress):
             logger.info("%s is complete already: nothing was fetched", target)
-            _prove(target, upstream, allow_incomplete=allow_incomplete)
+            _prove(target, upstream, file.store, allow_incomplete=allow_incomplete)
             return target
         with Writer(target, manifest, documents, progress, delta) as writer:
             _fill(writer, target, reuse, upstream, progress)
-            _prove(writer.part, upstream, allow_incomplete=allow_incomplete)
+            _prove(writer.part, upstream, file.store, allow_incomplete=allow_incomplete)
             return writer.commit()
 
 
@@ -164,9 +165,15 @@ def _fill(writer: Writer, target: Path, reuse: Sequence[Path], upstream: Upstrea
     progress.finish()
 
 
-def _prove(path: Path, upstream: Upstream, *, allow_incomplete: bool) -> None:
-    """Raise IncompleteError when the bundle at `path` could not be installed, or warn of it."""
+def _prove(path: Path, upstream: Upstream, store: Store, *, allow_incomplete: bool) -> None:
+    """Raise IncompleteError when the bundle at `path` could not be installed, or warn of it.
+
+    What was proved of the same manifest stays true of it, and is noted in `store`.
+    """
     with Bundle(path) as bundle:
+        note = f"{bundle.manifest.id}.proved-{__version__}"
+        if store.noted(note):
+            return
         left_out = frozenset(obj.path for obj in bundle.layout.left_out)
         problems = prove(bundle.manifest, Completed(bundle, left_out, Fetched(upstream)), str(path))
         origin = f"{bundle.manifest.name} {bundle.manifest.version}"
@@ -174,6 +181,8 @@ def _prove(path: Path, upstream: Upstream, *, allow_incomplete: bool) -> None:
         raise incomplete(origin, problems, hint="mend the profile, or build it all the same with --allow-incomplete")
     for problem in problems:
         logger.warning("%s is incomplete: %s", origin, problem)
+    if not problems:
+        store.note(note)
 
 
 def _stands(target: Path, manifest: Manifest, delta: Delta | None, jobs: int, progress: Progress) -> bool:

@@ -37,6 +37,15 @@ class Store:
             raise
         return size, digest.hexdigest()
 
+    def note(self, name: str) -> None:
+        """Note a fact, to be found by its name."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / name).touch()
+
+    def noted(self, name: str) -> bool:
+        """Whether the fact was noted."""
+        return (self.root / name).exists()
+
     def path(self, sha256: str) -> Path:
         """Where the bytes with that digest lie. Raises FetchError when they are not here."""
         path = self.root / sha256
