@@ -9,7 +9,7 @@ DEMO_STAMP := $(VENV)/.demo-installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fmt lock clean
+.PHONY: help venv demo test check bench fmt lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ check: $(STAMP)  ## what must pass before a change goes in: format, lint, types,
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
+
+bench: $(STAMP)  ## bundler beside the tools people use in its place, measured; ARGS=--small for a quick look
+	scripts/install-system-packages.sh
+	$(BIN)/python -m scripts.bench $(ARGS)
 
 fmt: $(STAMP)  ## format and mend what can be mended
 	$(BIN)/ruff check --fix .

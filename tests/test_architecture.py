@@ -43,7 +43,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.inputs": (*LEAVES, "bundler.model", *SECTIONS),
     "bundler.sections": (*LEAVES, "bundler.model", *SECTIONS),
     "bundler.proof": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.sections"),
-    "bundler.build": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.transfer", "bundler.proof"),
+    "bundler.build": (
+        *LEAVES,
+        "bundler.model",
+        *SECTIONS,
+        "bundler.bundle",
+        "bundler.transfer",
+        "bundler.proof",
+        "bundler",
+    ),
     "bundler.install": (
         *(*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.site", "bundler.inputs", "bundler.sections"),
     ),

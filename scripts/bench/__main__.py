@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from scripts.bench.data import make
-from scripts.bench.measure import run
 from scripts.bench.works import Bench, Row, growth, resolve
 
 _CACHE = Path(".cache/bench")
@@ -65,7 +63,6 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=_WORKS, help="these alone; `verify` and others need `build`")
     parser.add_argument("--json", type=Path, default=_CACHE / "bench.json", help="where the figures go")
     options = parser.parse_args()
-    run([sys.executable, "-m", "pip", "install", "--quiet", "devpi-client"])
     rows: list[Row] = []
     print(f"{'work':<26} {'side':<12} {'time':>10} {'ratio':>6} {'memory':>12} {'written':>7} {'disk':>12}")
     for row in _rows(options.only or _WORKS, 1 / 16 if options.small else 1, options.rounds):

@@ -140,7 +140,7 @@ def _their_site(folder: Path) -> Iterator[tuple[Path, tuple[str, str, Path], tup
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     here = Path(sys.executable).parent
-    port, client = free_port(), here / "devpi"
+    port, client = free_port(), _devpi_client(folder.parent / "peers")
     run([here / "devpi-init", "--serverdir", folder / "devpi", "--root-passwd", "bench"])
     argv = [str(here / "devpi-server"), "--serverdir", str(folder / "devpi"), "--port", str(port), "--offline-mode"]
     with ExitStack() as stack:
@@ -152,6 +152,15 @@ def _their_site(folder: Path) -> Iterator[tuple[Path, tuple[str, str, Path], tup
         run([client, "index", *known, "-c", "prod", "bases="])
         pids = tuple(pid for pid in descendants(os.getpid()) if _name(pid) in ("docker-registry", "devpi-server"))
         yield folder, (images, f"{url}/root/prod", client), pids
+
+
+def _devpi_client(folder: Path) -> Path:
+    """devpi's client, from PyPI, in an environment of its own."""
+    client = folder / "bin" / "devpi"
+    if not client.exists():
+        run([sys.executable, "-m", "venv", folder])
+        run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", "devpi-client"])
+    return client
 
 
 def _name(pid: int) -> str:

@@ -4,6 +4,9 @@ pip reads markers, wheel tags and Requires-Python off the interpreter it runs un
 markers out (https://github.com/pypa/pip/issues/11198), and pip-tools hands none of it to its finder. Here these three
 answers come from a file, for this process alone: the build environments of source distributions are pip's own child
 processes and stay true to the interpreter that runs them. Nothing of bundler is imported: it is run by its path.
+
+Two more things are done to pip here, for neither changes what it decides: questions to the index are asked ahead, and
+what it chose is written down.
 """
 
 from __future__ import annotations
