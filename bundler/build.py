@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from bundler.proof import incomplete, prove
 from bundler.recipes import RECIPES
 from bundler.transfer import engine
 from bundler.transfer.fetched import Fetched
+from bundler.transfer.retry import Stopped
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
 
@@ -99,10 +100,24 @@ def resolve(profile: Profile, upstream: Upstream) -> Lock:
         logger.info("resolving %s", kind.name)
         return kind.resolve(plain.sections[kind.name], plain.targets, upstream)
 
-    # Side by side: each waits for other servers, and for programs of its own.
+    # Side by side: each waits for other servers, and for programs of its own. An error, or Ctrl-C, stops them all.
     wanted = [kind for kind in KINDS if kind.name in plain.sections]
-    with ThreadPoolExecutor(len(wanted) or 1, thread_name_prefix="resolve") as pool:
-        items += [item for found in pool.map(one, wanted) for item in found]
+    pool = ThreadPoolExecutor(len(wanted) or 1, thread_name_prefix="resolve")
+    running = [pool.submit(one, kind) for kind in wanted]
+    try:
+        _, left = wait(running, return_when=FIRST_EXCEPTION)
+        if left:
+            upstream.stopped.set()
+            wait(left)
+    except BaseException:
+        upstream.stopped.set()
+        pool.shutdown(wait=False)
+        raise
+    pool.shutdown()
+    for error in (each.exception() for each in running):
+        if error is not None and not isinstance(error, Stopped):
+            raise error
+    items += [item for each in running for item in each.result()]
     lock = Lock(profile.name, profile.version, profile.sha256, tuple(items))
     logger.info("resolved %d items: %d bytes", len(items), sum(obj.size for obj in lock.objects))
     return lock

@@ -6,10 +6,13 @@ import fcntl
 import json
 import os
 import pty
+import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 from typing import Any
 
@@ -290,3 +293,30 @@ def test_numbers_and_tables_for_people() -> None:
         "3.0 TiB",
     ]
     assert table(("a", "long"), [("wide one", "b")]) == ["a         long", "wide one  b"]
+
+
+def test_an_interrupt_ends_a_resolution_that_waits(tmp_path: Path) -> None:
+    """Every upstream has taken the question and says nothing; the index, too, which pip asks."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        profile = tmp_path / "profile.yaml"
+        sections = {
+            "rpms": {"repos": [{"id": "x", "url": f"{url}/x/", "mode": "mirror", "gpgcheck": False}]},
+            "images": [f"{silent.getsockname()[0]}:{silent.getsockname()[1]}/team/app:1"],
+            "wheels": {"python": ["3.12"], "requirements": ["thing"], "index_url": f"{url}/simple"},
+            "files": [f"{url}/file"],
+        }
+        targets = [{"distro": "rocky", "release": "9"}]
+        profile.write_text(yaml.safe_dump({"name": "x", "version": "1", "targets": targets, **sections}))
+        command = [sys.executable, "-m", "bundler", "lock", str(profile), "-o", str(tmp_path / "x.lock.json")]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "resolving wheels for Python" in line:
+                    break
+            time.sleep(2)
+            os.killpg(process.pid, signal.SIGINT)
+            start = time.monotonic()
+            assert process.wait(20) == 130
+            assert time.monotonic() - start < 5
+            assert "interrupted: run it again" in process.stderr.read()

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from bundler.bundle.layout import MTIME
 from bundler.bundle.manifest import FORMAT, Manifest
+from bundler.model.contents import sorted_items
 from bundler.model.items import Download, Item, Made, Object
 from bundler.model.lock import Lock
 
@@ -39,7 +40,7 @@ def describe(lock: Lock) -> tuple[Manifest, dict[str, bytes]]:
 def sbom(lock: Lock) -> bytes:
     """CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): a component for each item that has a package URL."""
     release = f"{lock.name}-{lock.version}"
-    components = [_component(item) for item in lock.items if item.purl]
+    components = [_component(item) for item in sorted_items(lock.items) if item.purl]
     references = sorted(component["bom-ref"] for component in components)
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",

@@ -65,7 +65,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: run it again to go on from here", err=True)
-        sys.exit(130)
+        # At once: a thread that waits for an upstream would hold the end up until that answers, or for a minute.
+        os._exit(130)
     except BrokenPipeError:
         # Whoever read our answer has enough; Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -83,6 +83,7 @@ class Http:
         self._mirrors = _url_mirrors(config)
         self.ca_bundle = _ca_bundle(config, scratch)
         self._local = threading.local()
+        self.stopped = threading.Event()  # whoever asks again and again gives up
 
     def mirrored(self, url: str) -> str:
         """Where `url` is really fetched from: the mirror with the longest head that fits, else itself.

@@ -150,7 +150,7 @@ class Registry:
             yield whole
 
     def _patiently(self, repository: str, reference: str, attempt: Callable[[], T]) -> T:
-        return retry(self._http.config.retries, self._named(repository, reference), attempt)
+        return retry(self._http.config.retries, self._named(repository, reference), attempt, stop=self._http.stopped)
 
     @contextmanager
     def _get(

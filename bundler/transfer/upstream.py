@@ -62,6 +62,11 @@ class Upstream:
     ) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
+    @property
+    def stopped(self) -> threading.Event:
+        """Once set, every question that is under way in other threads ends with Stopped."""
+        return self._http.stopped
+
     def mirrored(self, url: str) -> str:
         """Where `url` is really fetched from."""
         return self._http.mirrored(url)
@@ -97,7 +102,7 @@ class Upstream:
                         )
             return bytes(data)
 
-        return retry(self.config.retries, location, attempt)
+        return retry(self.config.retries, location, attempt, stop=self.stopped)
 
     def download(self, url: str, to: Path, *, size: int | None = None, sha256: str | None = None) -> None:
         """Bring metadata to the file `to`; an interrupted transfer goes on in its middle.
@@ -118,7 +123,7 @@ class Upstream:
 
         with tempfile.TemporaryFile(dir=self.scratch) as file:
             sink = _Hashed(file)
-            self._complete(Pull(start, sink, what=obj.path, size=obj.size, verified=True), obj.path)
+            self._complete(Pull(start, sink, what=obj.path, size=obj.size, verified=True, stop=self.stopped), obj.path)
             if (found := sink.digests()).sha256 != obj.sha256:
                 raise _changed(self.describe(obj.source), found.sha256, obj.sha256)
             file.seek(0)
@@ -134,7 +139,7 @@ class Upstream:
         def ask() -> int | None:
             return self._http.size(url)
 
-        if sha256 is not None and (size := retry(self.config.retries, url, ask)) is not None:
+        if sha256 is not None and (size := retry(self.config.retries, url, ask, stop=self.stopped)) is not None:
             return size, sha256
         found = self.digests(url)
         if sha256 not in (None, found.sha256):
@@ -208,10 +213,10 @@ class Upstream:
         def start(offset: int, validator: str | None) -> AbstractContextManager[Answer]:
             return self._http.get(url, offset=offset, validator=validator)
 
-        self._complete(Pull(start, sink, what=url, size=size, verified=verified), url)
+        self._complete(Pull(start, sink, what=url, size=size, verified=verified, stop=self.stopped), url)
 
     def _complete(self, pull: Pull, what: str) -> None:
-        retry(self.config.retries, what, pull.attempt, progress=lambda: pull.furthest)
+        retry(self.config.retries, what, pull.attempt, progress=lambda: pull.furthest, stop=self.stopped)
 
     def local(self, file: str) -> Path:
         """A local path of the profile. Raises ProfileError when no file that can be read is there."""

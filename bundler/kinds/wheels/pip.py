@@ -10,7 +10,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from bundler.kinds.wheels.environment import Environment
 from bundler.kinds.wheels.requirements import Inputs
 from bundler.kinds.wheels.source import Index
 from bundler.model.config import Config
+from bundler.transfer.retry import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ _BUILD = re.compile(
     r"^\s*(\S.*)\n\s*(?:ERROR|error): (?:.* exited with \d+|subprocess-exited-with-error)", re.MULTILINE
 )
 _SHOWN = 3
+_LOOK_UP = 0.5  # seconds: how soon a run ends that is to be stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,9 @@ class Pip:
     Credentials reach pip through a netrc file that only this user can read: neither an argument nor a lock holds them.
     """
 
-    def __init__(self, index: Index | None, config: Config, scratch: Path) -> None:
-        """Without an `index` pip has only what the folder has that it is given."""
+    def __init__(self, index: Index | None, config: Config, scratch: Path, stop: threading.Event | None = None) -> None:
+        """Without an `index` pip has only what the folder has that it is given. `stop`, once set, ends what runs."""
+        self._stop = stop or threading.Event()
         self._scratch = Path(tempfile.mkdtemp(prefix="wheels-", dir=scratch))
         self._environ = _environ(index, config, self._scratch)
 
@@ -126,16 +131,31 @@ class Pip:
         log_file = folder / "pip.log"
         environ = self._environ | {"PIP_LOG": str(log_file)}
         log.debug("running %s", command)
-        done = subprocess.run(
-            command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-        )
+        code, stderr = self._wait_for(command, folder, environ)
         logged = _STAMP.sub("", log_file.read_text(encoding="utf-8", errors="replace")) if log_file.exists() else ""
         # pip takes a page that did not come for a project that has no files, and may settle for another version: that
         # would be a different lock, not an error, so success alone says nothing.
         if (missed := _missed_page(logged)) is not None:
             raise missed
-        if done.returncode != 0:
-            raise explain(task, logged, done.stderr)
+        if code != 0:
+            raise explain(task, logged, stderr)
+
+    def _wait_for(self, command: list[str], folder: Path, environ: Mapping[str, str]) -> tuple[int, str]:
+        """Run `command`; gives its exit code, and what it had to say. Raises Stopped."""
+        with (
+            tempfile.TemporaryFile() as said,
+            subprocess.Popen(
+                command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
+            ) as process,
+        ):
+            while process.poll() is None:
+                if self._stop.is_set():
+                    process.terminate()
+                    raise Stopped
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_LOOK_UP)
+            said.seek(0)
+            return process.returncode, said.read().decode("utf-8", "replace")
 
     def _folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self._scratch))

@@ -74,7 +74,12 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     """
     wanted = environments(spec.python, targets, spec.glibc_version)
     inputs = gather(spec.requirements, spec.constraints, lambda location: upstream.read(location, limit=LIMIT))
-    pip = Pip(choose_index(spec.index_url, upstream.config, upstream.mirrored), upstream.config, upstream.scratch)
+    pip = Pip(
+        choose_index(spec.index_url, upstream.config, upstream.mirrored),
+        upstream.config,
+        upstream.scratch,
+        upstream.stopped,
+    )
     locks = _locks(wanted, _by_mirror(inputs, upstream), pip, upstream, build=spec.sdist == "build")
     wheels = _wheels(locks, pip, upstream)
     return (*_items(wheels), *_requirements(wheels, wanted, asked(inputs), upstream))
