@@ -48,7 +48,10 @@ def _rows(names: Iterable[str], scale: float, rounds: int) -> Iterator[Row]:
 
 def _line(row: Row, first: Row) -> str:
     m = row.measured
-    ratio = f"{m.seconds / first.measured.seconds:6.2f}" if row is not first and first.measured.seconds else "      "
+    times = m.seconds / first.measured.seconds
+    if row.work.startswith("growth"):  # of the time that a byte takes
+        times *= first.size / row.size
+    ratio = f"{times:6.2f}" if row is not first else "      "
     written = f"{m.written / row.size:7.2f}" if row.size else "       "
     return (
         f"{row.work:<26} {row.side:<12} {m.seconds:8.2f} s {ratio} {m.memory / (1 << 20):8.0f} MiB {written} "
@@ -69,7 +72,8 @@ def main() -> None:
         rows.append(row)
         print(_line(row, next(each for each in rows if each.work == row.work)), flush=True)
         options.json.write_text(json.dumps([asdict(each) for each in rows], indent=1) + "\n")
-    print(f"\nratio: to the first side; written: bytes, in bundles; {options.json} has the figures")
+    print("\nratio: to the first side of the time, where data grows of the time for a byte; written: bytes, in bundles")
+    print(f"{options.json} has the figures")
 
 
 if __name__ == "__main__":
