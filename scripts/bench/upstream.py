@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,27 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.bench.data import Data, registry
-from scripts.demo.hosts import program
-from scripts.demo.servers import free_port, server
+from scripts.demo.servers import free_port, nginx, server
 
-_NGINX = """\
-{user}
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx-error.log;
-worker_processes 2;
-events {{ worker_connections 1024; }}
-http {{
+_HTTP = """\
     access_log off;
     sendfile on;
     keepalive_requests 100000;
-    client_body_temp_path {folder}/tmp-body;
-    proxy_temp_path {folder}/tmp-proxy;
-    fastcgi_temp_path {folder}/tmp-fastcgi;
-    uwsgi_temp_path {folder}/tmp-uwsgi;
-    scgi_temp_path {folder}/tmp-scgi;
-    types {{ text/html html; }}
-    default_type application/octet-stream;
     {rate}
     server {{
         listen 127.0.0.1:{port};
@@ -47,7 +31,6 @@ http {{
             proxy_max_temp_file_size 0;
         }}
     }}
-}}
 """
 
 
@@ -69,21 +52,9 @@ def upstream(data: Data, folder: Path, *, latency: float = 0, rate: int = 0) -> 
     with ExitStack() as stack:
         behind = stack.enter_context(registry(data.folder))
         port, front = free_port(), free_port()
-        folder.mkdir(parents=True, exist_ok=True)
-        config = folder / "nginx.conf"
-        config.write_text(
-            _NGINX.format(
-                user="user root;" if os.geteuid() == 0 else "",
-                folder=folder,
-                www=data.folder / "www",
-                registry=behind,
-                port=port,
-                rate=f"limit_rate {rate};" if rate else "",
-            )
-        )
-        log = folder / "nginx-error.log"
-        argv = [program("nginx"), "-e", str(log), "-p", str(folder), "-c", str(config)]
-        stack.enter_context(server(argv, port=port, log=log))
+        limit = f"limit_rate {rate};" if rate else ""
+        http = _HTTP.format(www=data.folder / "www", registry=behind, port=port, rate=limit)
+        stack.enter_context(nginx(folder, http, port=port))
         if latency:
             far = [sys.executable, "-m", "scripts.bench.far", str(front), str(port), str(latency)]
             stack.enter_context(server(far, port=front, log=folder / "far.log"))

@@ -20,7 +20,7 @@ import yaml
 
 from scripts.demo import images, packages
 from scripts.demo.hosts import HERE, program
-from scripts.demo.servers import free_port, server
+from scripts.demo.servers import free_port, nginx, server
 
 ROCKY = "download.rockylinux.org/pub/rocky"
 _KUBERNETES = "dl.k8s.io/release/v1.35.4/bin/linux/amd64"
@@ -28,22 +28,9 @@ _KUBEADM_SIZE = 24 << 20
 _NODE_BASE = "node-base.invalid"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
-_NGINX = """\
-{user}
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx-error.log;
-worker_processes 2;
-events {{ worker_connections 256; }}
-http {{
+_HTTP = """\
     log_format fetches '$status $body_bytes_sent $request_method $uri';
     access_log {folder}/fetches.log fetches;
-    client_body_temp_path {folder}/tmp-body;
-    proxy_temp_path {folder}/tmp-proxy;
-    fastcgi_temp_path {folder}/tmp-fastcgi;
-    uwsgi_temp_path {folder}/tmp-uwsgi;
-    scgi_temp_path {folder}/tmp-scgi;
-    default_type application/octet-stream;
     client_max_body_size 0;
     {rate}
     server {{
@@ -55,7 +42,6 @@ http {{
             proxy_buffering off;
         }}
     }}
-}}
 """
 
 
@@ -123,13 +109,9 @@ def internet(folder: Path, shared: Path | None, *, bytes_per_second: int | None 
         stack.enter_context(server(argv, port=registry, log=folder / "registry.log"))
         _images(folder, found.registry, shared)
 
-        config = folder / "nginx.conf"
         rate = f"limit_rate {bytes_per_second};" if bytes_per_second else ""
-        user = "user root;" if os.geteuid() == 0 else ""
-        config.write_text(_NGINX.format(folder=folder, port=port, registry=registry, rate=rate, user=user))
-        error_log = folder / "nginx-error.log"
-        argv = [program("nginx"), "-e", str(error_log), "-p", str(folder), "-c", str(config)]
-        stack.enter_context(server(argv, port=port, log=error_log))
+        http = _HTTP.format(folder=folder, port=port, registry=registry, rate=rate)
+        stack.enter_context(nginx(folder, http, port=port))
         yield found
 
 

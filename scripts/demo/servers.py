@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -9,7 +10,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from scripts.demo.hosts import program
+
 _PATIENCE = 20.0  # seconds a server has to listen, and then to end
+_NGINX = """\
+{user}
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx-error.log;
+worker_processes 2;
+events {{ worker_connections 1024; }}
+http {{
+    client_body_temp_path {folder}/tmp-body;
+    proxy_temp_path {folder}/tmp-proxy;
+    fastcgi_temp_path {folder}/tmp-fastcgi;
+    uwsgi_temp_path {folder}/tmp-uwsgi;
+    scgi_temp_path {folder}/tmp-scgi;
+    default_type application/octet-stream;
+    {http}
+}}
+"""
 _given: set[int] = set()  # ports that this process was told
 
 
@@ -38,6 +58,17 @@ def server(argv: Sequence[str], *, port: int, log: Path) -> Iterator[None]:
                 process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@contextmanager
+def nginx(folder: Path, http: str, *, port: int) -> Iterator[None]:
+    """Run an nginx that keeps all it writes in `folder`; `http` is what its http block says more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config, log = folder / "nginx.conf", folder / "nginx-error.log"
+    user = "user root;" if os.geteuid() == 0 else ""
+    config.write_text(_NGINX.format(folder=folder, user=user, http=http))
+    with server([program("nginx"), "-e", str(log), "-p", str(folder), "-c", str(config)], port=port, log=log):
+        yield
 
 
 def _wait(process: subprocess.Popen[bytes], name: str, port: int, log: Path) -> None:
