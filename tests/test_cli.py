@@ -320,3 +320,15 @@ def test_an_interrupt_ends_a_resolution_that_waits(tmp_path: Path) -> None:
             assert process.wait(20) == 130
             assert time.monotonic() - start < 5
             assert "interrupted: run it again" in process.stderr.read()
+
+
+def test_an_external_signer_signs_what_is_built(profile: Path, tmp_path: Path) -> None:
+    key = tmp_path / "release.key"
+    assert run("key", "new", str(key)).returncode == 0
+    script = tmp_path / "signer"
+    script.write_text(f'#!/bin/sh\ncat > "$0.in"; openssl pkeyutl -sign -inkey {key} -rawin -in "$0.in" | base64 -w0\n')
+    script.chmod(0o755)
+    done = run("build", str(profile), "-o", str(tmp_path), "--sign", f"{key}.pub", "--signer", str(script))
+    assert done.returncode == 0, done.stderr
+    assert run("verify", done.stdout.strip(), "--trust", f"{key}.pub").returncode == 0
+    assert run("build", str(profile), "--signer", str(script)).returncode == 2

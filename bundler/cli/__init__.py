@@ -42,6 +42,7 @@ for _command in (
     *(
         site.install,
         site.status,
+        site.releases,
         site.rollback,
         site.prune,
         site.receipt,

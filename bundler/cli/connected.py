@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-incomplete", is_flag=True, help="Write it though it could not be installed, and warn.")
 @click.option("--sign", "sign_key", type=click.Path(path_type=Path), help="Sign it with this secret key.")
+@click.option(
+    "--signer", help="A command that signs its standard input and answers in base64; --sign is its public key."
+)
 @click.option("--split", "volume_size", type=VolumeSize(), help=f"Write volumes beside it. {VolumeSize.text}")
 @jobs_option
 @command
@@ -54,6 +57,7 @@ def build(
     since: Path | None,
     allow_incomplete: bool,
     sign_key: Path | None,
+    signer: str | None,
     volume_size: int | None,
     jobs: int | None,
 ) -> Answer:
@@ -66,6 +70,8 @@ def build(
     from bundler.bundle.reader import Bundle
     from bundler.bundle.receipt import read_receipt
 
+    if signer and not sign_key:
+        raise click.UsageError("--signer goes with --sign, which names its public key")
     config = common.config(jobs)
     wanted, base = _read_profile(profile, settings)
     file = pipeline.LockFile(lock_path or output / f"{wanted.name}-{wanted.version}.lock.json")
@@ -85,7 +91,7 @@ def build(
     document = {"bundle": str(path), "lock": str(file.path), "name": lock.name, "version": lock.version}
     if sign_key:
         with Bundle(path) as built:
-            document["signature"] = str(signature.sign(path, built.manifest, sign_key))
+            document["signature"] = str(signature.sign(path, built.manifest, sign_key, signer))
     if volume_size:
         document["volumes"] = str(volumes.split(path, output, volume_size, progress=common.progress()))
     return Answer(document, [document.get("volumes", document["bundle"])])

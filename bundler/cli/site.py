@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -91,6 +92,41 @@ def status(common: Common, root: Path | None, site_file: Path | None) -> Answer:
     rows = [(str(r["name"]), str(r["version"]), "served" if r["current"] else "kept", str(r["url"])) for r in releases]
     lines = [*table(("release", "version", "state", "address"), rows), "", *_service_table(services)]
     return Answer(document, lines)
+
+
+@click.command()
+@click.argument("name", required=False)
+@root_option
+@site_option
+@command
+def releases(common: Common, name: str | None, root: Path | None, site_file: Path | None) -> Answer:
+    """Say which releases the site has, of NAME or all: those of a name in the order in which they were served last.
+
+    `alone` is what no other release needs: what deleting this one would free.
+    """
+    from bundler.inputs import read_site
+    from bundler.site.site import Site
+
+    site = Site(read_site(site_file, address=None, root=root))
+    sizes = {release: {obj.sha256: obj.size for obj in release.manifest.payload} for release in site.in_order()}
+    users = Counter(sha256 for objects in sizes.values() for sha256 in objects)
+    document: list[dict[str, Any]] = [
+        {
+            "name": release.name,
+            "version": release.version,
+            "id": release.id,
+            "current": release.current,
+            "size": sum(objects.values()),
+            "alone": sum(size for sha256, size in objects.items() if users[sha256] == 1),
+        }
+        for release, objects in sizes.items()
+        if name in (None, release.name)
+    ]
+    rows = [
+        (r["name"], r["version"], "served" if r["current"] else "kept", human(r["size"]), human(r["alone"]))
+        for r in document
+    ]
+    return Answer({"releases": document}, [*table(("release", "version", "state", "size", "alone"), rows)])
 
 
 @click.command()

@@ -13,6 +13,7 @@ pages, the web root's link. A crash in between leaves the earlier release on the
 from __future__ import annotations
 
 import fcntl
+import itertools
 import logging
 import os
 import shutil
@@ -157,9 +158,18 @@ class Site:
             if not staying:
                 self.services.remove()
 
+    def in_order(self, name: str | None = None) -> list[InstalledRelease]:
+        """The releases of `name`, or of each name, the one that is or was current last first."""
+        releases = self.releases()
+        names = sorted({release.name for release in releases if name in (None, release.name)})
+        ordered: list[InstalledRelease] = []
+        for each in names:
+            ordered += by_currency(self.web.directory, (release for release in releases if release.name == each))
+        return ordered
+
     def earlier(self, name: str, version: str | None) -> InstalledRelease:
         """The release of `name` that is called `version`, or the one that was current before. Raises SiteError."""
-        found = by_currency(self.web.directory, (release for release in self.releases() if release.name == name))
+        found = self.in_order(name)
         kept = ", ".join(release.version for release in found) or "none"
         wanted = [r for r in found if (not r.current if version is None else version in (r.version, r.id, r.id[:12]))]
         if not wanted:
@@ -174,9 +184,8 @@ class Site:
         """
         releases = self.releases()
         going: list[InstalledRelease] = []
-        for each in sorted({release.name for release in releases if name in (None, release.name)}):
-            ordered = by_currency(self.web.directory, (release for release in releases if release.name == each))
-            going += [release for release in ordered[keep:] if not release.current]
+        for _, ordered in itertools.groupby(self.in_order(name), key=lambda release: release.name):
+            going += [release for release in [*ordered][keep:] if not release.current]
         with self._lock():
             if going:
                 self.services.start()

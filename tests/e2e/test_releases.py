@@ -284,6 +284,12 @@ def test_a_month(months: Months, there: Site, tmp_path: Path) -> None:
         run(there, "rollback", "story", "1")
         run(there, "rollback", "story")
         assert seen(there) == states["2"]
+        second, first = run(there, "releases", "story")["releases"]
+        assert [(second["version"], second["current"]), (first["version"], first["current"])] == [
+            ("2", True),
+            ("1", False),
+        ]
+        assert 0 < first["alone"] < first["size"]
         pruned = run(there, "prune", "--keep", "1")
         assert [release["version"] for release in pruned["deleted"]] == ["1"]
         # All of it is there, though the release that brought some of it is gone.
