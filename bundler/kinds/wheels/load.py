@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bundler.errors import BundleError
 from bundler.kinds.base import Step
 from bundler.kinds.wheels.attributes import WheelAttributes
 from bundler.model.items import Item
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
 
 
 def load(items: tuple[Item, ...], site: Site) -> Iterator[Step]:
-    """Each wheel to the release's index, which has no place for the requirements files beside them."""
+    """Each wheel to the release's index, which has no place for the requirements files beside them.
+
+    Raises BundleError for items of another make: none is passed over in silence.
+    """
+    if strange := next((item for item in items if "type" not in item.attributes), None):
+        raise BundleError(
+            f"wheels {strange.name} {strange.version}: it does not say what it is",
+            hint="the bundle was made by another version of bundler: build it again",
+        )
     for item, wheel in WheelAttributes.among(items):
         for obj in item.objects:
             yield Step(obj, partial(site.index.stage, obj, wheel.metadata))

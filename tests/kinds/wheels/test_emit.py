@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.errors import BundleError
 from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes
 from bundler.kinds.wheels.emit import emit
 from bundler.kinds.wheels.load import load
@@ -102,3 +103,9 @@ def test_only_wheels_are_loaded() -> None:
         step.put(bundle)  # type: ignore[arg-type]
     assert [path for path, *_ in staged] == [item.objects[0].path for item in ITEMS[:2]]
     assert staged[1] == ("wheels/pure-1.0-py3-none-any.whl", {"name": "pure", "version": "1.0"}, bundle)
+
+
+def test_wheels_of_another_make_are_not_passed_over() -> None:
+    strange = Item("wheels", "old", "1.0", ITEMS[0].objects, {"filename": "old.whl", "metadata": {"name": "old"}})
+    with pytest.raises(BundleError, match="wheels old 1.0: it does not say what it is"):
+        list(load((*ITEMS, strange), object()))  # type: ignore[arg-type]
