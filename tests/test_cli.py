@@ -332,3 +332,13 @@ def test_an_external_signer_signs_what_is_built(profile: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert run("verify", done.stdout.strip(), "--trust", f"{key}.pub").returncode == 0
     assert run("build", str(profile), "--signer", str(script)).returncode == 2
+
+
+def test_what_is_not_installed_is_named(profile: Path, tmp_path: Path) -> None:
+    """An admin host has bundler without what resolving takes."""
+    script = f"import sys; sys.modules['oras'] = None; sys.argv = ['bundler', 'lock', {str(profile)!r}]\n"
+    command = [sys.executable, "-c", script + "from bundler.cli import main; main()"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == errors.ConfigError.exit_code
+    assert "error: oras is not installed here" in done.stderr
+    assert "bundler[build]" in done.stderr

@@ -109,9 +109,17 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """What the file system refuses is no bug of bundler's, wherever it happens."""
+    """What the file system refuses, or this installation goes without, is no bug of bundler's, wherever it shows."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        absent = (error.name or "").partition(".")[0]
+        if absent == "bundler":
+            raise
+        raise ConfigError(
+            f"{absent} is not installed here: only a part of bundler is",
+            hint="what resolves and proves takes the rest: pip install 'bundler[build]'",
+        ) from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

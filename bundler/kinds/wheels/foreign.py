@@ -90,7 +90,7 @@ def tell_choices(file: Path) -> None:
 
     def note_size(cls: type[Link], file_data: dict[str, Any], page_url: str) -> Link | None:
         link: Link | None = from_json(cls, file_data, page_url)
-        if link is not None and isinstance(size := file_data.get("size"), int):
+        if link is not None and isinstance(size := file_data.get("size"), int) and size > 0:
             sizes[link.url_without_fragment] = size
         return link
 
