@@ -10,7 +10,7 @@
     ├── SiteError         9  the site's operator: a service, a port, a path or a permission on the admin host
     ├── SpaceError       10  whoever runs bundler: a file system has not the room
     ├── BusyError        11  nobody: another bundler is at work on the same place; wait
-    ├── TrustError       12  whoever signs: nobody who is trusted here vouches for the bundle
+    ├── TrustError       12  whoever signs: nobody who is trusted here vouches for the bundle, or for something in it
     └── IncompleteError  13  the profile's author: the bundle is whole, and lacks what its own content needs
 
 0 is success, 1 a bug in bundler (with its traceback), 2 wrong usage (click's), 130 an interrupt (Ctrl-C).

@@ -23,6 +23,10 @@ class Content(Protocol):
         """
         ...
 
+    def carries(self, obj: Object) -> bool:  # noqa: ARG002 - for those who leave something out
+        """Whether `obj` is here, and not got from elsewhere."""
+        return True
+
     def read(self, obj: Object, *, limit: int = SMALL) -> bytes:
         """The whole of `obj`, verified. Raises IntegrityError, also when it is larger than `limit` bytes."""
         if obj.size > limit:
@@ -42,3 +46,7 @@ class Completed(Content):
     def stream(self, obj: Object) -> Iterator[bytes]:
         """See `Content.stream`."""
         return (self._elsewhere if obj.path in self._left_out else self._carried).stream(obj)
+
+    def carries(self, obj: Object) -> bool:
+        """See `Content.carries`."""
+        return obj.path not in self._left_out

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from bundler.bundle.content import Content
 from bundler.bundle.delta import DELTA, LIMIT, Delta
 from bundler.bundle.layout import BLOCK, Member, header, layout, padded
 from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
@@ -29,7 +30,7 @@ _CARRY_VOLUME = "carry that volume across again; the others need not be sent aga
 CARRY_AGAIN = "carry the bundle across again, or build it again: nothing of it was installed"
 
 
-class Bundle:
+class Bundle(Content):
     """An open bundle. Its manifest has been checked against SHA256SUMS; objects are checked as they are read.
 
     Safe to read from several threads.
@@ -88,15 +89,6 @@ class Bundle:
         self._conclude(obj, member, digest.hexdigest())
         if held:
             yield held
-
-    def read(self, obj: Object, *, limit: int = 16 << 20) -> bytes:
-        """A small object whole. Raises BundleError when it is larger than `limit` bytes."""
-        if obj.size > limit:
-            raise BundleError(
-                f"{self.path}: {obj.path} has {obj.size} bytes, more than the {limit} that such an object may have",
-                hint="the bundle was not made by bundler; ask where it comes from",
-            )
-        return b"".join(self.stream(obj))
 
     @property
     def once(self) -> bool:

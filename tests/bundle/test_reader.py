@@ -97,7 +97,7 @@ def test_a_damaged_object_never_hands_over_its_last_chunk(bundle: Path) -> None:
 def test_an_object_larger_than_the_limit_is_not_read_whole(bundle: Path) -> None:
     with Bundle(bundle) as opened:
         obj = next(obj for obj in opened.manifest.payload if obj.path == "files/large")
-        with pytest.raises(BundleError, match="more than the 1000"):
+        with pytest.raises(IntegrityError, match="more than the 1000"):
             opened.read(obj, limit=1000)
 
 

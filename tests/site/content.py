@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 
-from bundler.bundle.content import SMALL
+from bundler.bundle.content import SMALL, Content
 from bundler.bundle.manifest import Manifest
 from bundler.errors import IntegrityError
 from bundler.model.items import Item, Made, Object
@@ -13,7 +13,7 @@ from bundler.model.items import Item, Made, Object
 _CHUNK = 64 << 10
 
 
-class MemoryContent:
+class MemoryContent(Content):
     """A `Content` over a mapping of paths to bytes; as a bundle it gives the last chunk only when all is right."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:

@@ -22,7 +22,7 @@ from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
 from bundler.kinds.rpms.modules import ModuleSpec, choose_streams, modular_packages, read_modules
 from bundler.kinds.rpms.newest import newest
 from bundler.kinds.rpms.origin import Origin
-from bundler.kinds.rpms.repodata import Checksum, Package, fetch_first, is_absent, read_packages
+from bundler.kinds.rpms.repodata import Checksum, Package, fetch_first, is_absent, read_if_there, read_packages
 from bundler.kinds.rpms.subset import Placed, write_subset
 from bundler.model.items import Download, Item, Object
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SIGNATURE_LIMIT = 1024 * 1024
 _ASKED_AT_ONCE = 4  # a transfer's worth of questions
 
 # Releases of packages built in modules: `56.module+el8.8.0+1456+d0a01c5e.7`, `1.module_f37+…`.
@@ -153,12 +152,7 @@ def _mirrored_repodata(origin: Origin, upstream: Upstream) -> Iterator[Object]:
     repomd = origin.repomd
     yield upstream.keep(f"{origin.folder}/repodata/repomd.xml", repomd.data)
     for name in ("repomd.xml.asc", "repomd.xml.key"):
-        try:
-            signature = upstream.read(f"{repomd.root}repodata/{name}", limit=_SIGNATURE_LIMIT)
-        except FetchError as error:
-            if not is_absent(error):
-                raise
-        else:
+        if (signature := read_if_there(f"{repomd.root}repodata/{name}", upstream)) is not None:
             yield upstream.keep(f"{origin.folder}/repodata/{name}", signature)
     for record in repomd.records.values():
         if found := _object(f"{origin.folder}/{record.path}", record, origin, upstream):

@@ -12,6 +12,7 @@ from pysequoia.packet import PacketPile, Tag
 from bundler.errors import ProfileError
 from bundler.kinds.rpms.attributes import KeyAttributes
 from bundler.model.items import Item, Object
+from bundler.model.target import Target
 
 if TYPE_CHECKING:
     from bundler.transfer.upstream import Upstream
@@ -21,21 +22,30 @@ _HINT = "name the file that the distribution publishes as its RPM-GPG-KEY"
 
 
 class Keyring:
-    """The keys of a bundle: each location is read once, and each content carried once."""
+    """The keys that a profile names: each location is read once, and each content carried once."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        self._read: dict[str, bytes] = {}
         self._by_location: dict[str, Object] = {}
         self._items: dict[str, Item] = {}
 
-    def add(self, location: str) -> Object:
-        """Carry the key at `location`, a path or URL; returns its object under keys/.
+    def content(self, location: str) -> bytes:
+        """The certificates at `location`, a path or URL.
 
         Raises ProfileError when it is no OpenPGP certificate, or holds a secret key; FetchError, ProfileError when it
         cannot be read.
         """
+        if location not in self._read:
+            found = self._upstream.read(location, limit=_KEY_LIMIT)
+            read_fingerprints(found, location)
+            self._read[location] = found
+        return self._read[location]
+
+    def add(self, location: str) -> Object:
+        """Carry the key at `location`; returns its object under keys/. Raises what `content` raises."""
         if location not in self._by_location:
-            self._by_location[location] = self._carry(location, self._upstream.read(location, limit=_KEY_LIMIT))
+            self._by_location[location] = self._carry(location, self.content(location))
         return self._by_location[location]
 
     @property
@@ -76,6 +86,12 @@ def read_fingerprints(content: bytes, what: str) -> tuple[str, ...]:
             f"gpgkey {what} holds a secret key: a bundle shows it to everybody", hint="export the public key alone"
         )
     return tuple(certificate.fingerprint for certificate in certificates)
+
+
+def takes_sha1(target: Target) -> bool:
+    """Whether the target's rpm takes signatures over SHA-1: Enterprise Linux does not from 9 on."""
+    major = target.release.split(".")[0]
+    return major.isdecimal() and int(major) < 9
 
 
 def _holds_secret(content: bytes) -> bool:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.errors import ResolveError
+from bundler.errors import ResolveError, TrustError
+from bundler.kinds.rpms.keys import Keyring, takes_sha1
 from bundler.kinds.rpms.metadata import RepoMetadata
-from bundler.kinds.rpms.repodata import COMPS, Repomd, fetch_first, open_repository
+from bundler.kinds.rpms.openpgp import Keys, SignatureError
+from bundler.kinds.rpms.repodata import COMPS, Repomd, fetch_first, open_repository, read_if_there
 from bundler.kinds.rpms.spec import Repository
 from bundler.model.target import Target
 
@@ -36,8 +38,11 @@ class Origin:
         return f"repository {self.repo.id} for {self.target}"
 
 
-def open_origin(repo: Repository, target: Target, folder: str, upstream: Upstream) -> Origin:
-    """Find `repo` as `target` sees it and fetch its metadata. Raises ResolveError, FetchError, IntegrityError."""
+def open_origin(repo: Repository, target: Target, folder: str, keyring: Keyring, upstream: Upstream) -> Origin:
+    """Find `repo` as `target` sees it and fetch its metadata.
+
+    Raises ResolveError, FetchError, IntegrityError; TrustError when its repomd.xml is not signed as it should be.
+    """
     what = f"repository {repo.id} for {target}"
     log.info("rpms: reading %s", what)
     if repo.gpgcheck is None and not repo.gpgkey:
@@ -51,9 +56,31 @@ def open_origin(repo: Repository, target: Target, folder: str, upstream: Upstrea
         metalink=repo.metalink and target.fill_in(repo.metalink),
         mirrorlist=repo.mirrorlist and target.fill_in(repo.mirrorlist),
     )
+    if repo.repo_gpgcheck or (repo.repo_gpgcheck is None and repo.checked):
+        _check_signature(repomd, repo, target, what, keyring, upstream)
     scratch = Path(tempfile.mkdtemp(prefix="rpms-", dir=upstream.scratch))
     metadata = _fetch(repomd, repo.id, scratch, upstream, what, repo.priority, repo.module_hotfixes)
     return Origin(repo, target, folder, repomd, metadata, scratch)
+
+
+def _check_signature(
+    repomd: Repomd, repo: Repository, target: Target, what: str, keyring: Keyring, upstream: Upstream
+) -> None:
+    """See that repomd.xml.asc, where it has to be or is, is a signature of repomd.xml by one of the `gpgkey`s."""
+    signature = read_if_there(f"{repomd.root}repodata/repomd.xml.asc", upstream)
+    if signature is None and not repo.repo_gpgcheck:
+        return
+    keys = Keys((keyring.content(target.fill_in(key)) for key in repo.gpgkey), sha1=takes_sha1(target))
+    try:
+        if signature is None:
+            raise SignatureError("is missing: there is no repomd.xml.asc")
+        keys.verify(signature, [repomd.data])
+    except SignatureError as error:
+        raise TrustError(
+            f"{what}: the signature of its repomd.xml {error}",
+            hint="name the key that signs its metadata in its `gpgkey` too, once you trust it; or say `repo_gpgcheck: "
+            "false`, and only its packages are checked",
+        ) from None
 
 
 def open_installed(address: str, target: Target, upstream: Upstream) -> RepoMetadata | None:

@@ -1,22 +1,31 @@
-"""Whether packages can be installed from the bundle alone: its repositories are solved as a node's dnf would."""
+"""Whether packages can be installed from the bundle alone: as a node's dnf, their signatures checked and all solved."""
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.errors import ResolveError
-from bundler.kinds.rpms.attributes import AssumedMetadata, RepositoryAttributes, RequestAttributes
+from bundler.errors import ResolveError, TrustError
+from bundler.kinds.rpms.attributes import AssumedMetadata, PackageAttributes, RepositoryAttributes, RequestAttributes
+from bundler.kinds.rpms.keys import takes_sha1
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
+from bundler.kinds.rpms.openpgp import Keys, SignatureError
 from bundler.kinds.rpms.repodata import COMPS, file_path, parse_repomd
+from bundler.kinds.rpms.signed import check_package
 from bundler.kinds.rpms.solve import closure
 from bundler.model.items import Item, Object, objects_of
 
 if TYPE_CHECKING:
     from bundler.bundle.content import Content
 
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 4
+_SHOWN = 10
 # What a URL starts with that nobody will ask: paths alone count.
 _ROOT = "https://bundle.invalid/"
 
@@ -24,7 +33,8 @@ _ROOT = "https://bundle.invalid/"
 def prove(items: tuple[Item, ...], content: Content) -> Iterator[str]:
     """Each target's packages resolve in its repositories, and what they resolve to is there, keys too.
 
-    Raises BundleError when an item does not hold together.
+    Raises TrustError for packages that nodes would refuse as nobody's: those of a repository with `gpgcheck` are
+    checked with its keys. BundleError when an item does not hold together.
     """
     with tempfile.TemporaryDirectory(prefix="bundler-prove-") as scratch:
         bundle = _Bundle({obj.path: obj for obj in objects_of(items)}, content, Path(scratch))
@@ -32,6 +42,8 @@ def prove(items: tuple[Item, ...], content: Content) -> Iterator[str]:
         for item, repo in repos:
             lost = [key for key in repo.keys if key not in bundle.objects]
             yield from (f"rpms {item.name} for {repo.target}: its key {key} is not in the bundle" for key in lost)
+            if repo.gpgcheck and not lost:
+                _check_signatures(repo, items, bundle)
         for _, request in RequestAttributes.among(items):
             try:
                 chosen = _solve(request, [repo for _, repo in repos if repo.target == request.target], bundle)
@@ -44,22 +56,53 @@ def prove(items: tuple[Item, ...], content: Content) -> Iterator[str]:
                     yield f"rpms for {request.target}: {each.nevra} is needed, and {path} is not in the bundle"
 
 
+def _check_signatures(repo: RepositoryAttributes, items: Sequence[Item], bundle: _Bundle) -> None:
+    """What a delta leaves out was checked when it was first carried."""
+    keys = Keys((bundle.read(key) for key in repo.keys), sha1=takes_sha1(repo.target))
+    packages = [
+        obj
+        for item, package in PackageAttributes.among(items)
+        if (package.repo, package.target) == (repo.repo, str(repo.target))
+        for obj in item.objects
+        if bundle.content.carries(obj)
+    ]
+    log.info("rpms: checking the signatures of %d packages of %s for %s", len(packages), repo.repo, repo.target)
+
+    def problem(obj: Object) -> str | None:
+        try:
+            check_package(bundle.content.stream(obj), keys)
+        except SignatureError as error:
+            return f"{obj.path}: its signature {error}"
+        return None
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="signatures") as pool:
+        problems = [found for found in pool.map(problem, packages) if found]
+    if problems:
+        more = [f"  and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        lines = [f"repository {repo.repo} for {repo.target}:", *(f"  {each}" for each in problems[:_SHOWN]), *more]
+        raise TrustError(
+            "\n".join(lines) if len(problems) > 1 else f"{lines[0]} {problems[0]}",
+            hint="name the key that signs them in the repository's `gpgkey` once you trust it; or say `gpgcheck: "
+            "false`, and nodes will install its packages unchecked",
+        )
+
+
 class _Bundle:
     """The objects of this kind by their path; metadata is put into `scratch`, where libsolv can read it."""
 
     def __init__(self, objects: Mapping[str, Object], content: Content, scratch: Path) -> None:
-        self.objects = objects
-        self._content, self._scratch = content, scratch
+        self.objects, self.content = objects, content
+        self._scratch = scratch
 
     def read(self, path: str) -> bytes:
-        return self._content.read(self._object(path))
+        return self.content.read(self._object(path))
 
     def file(self, path: str) -> Path:
         obj = self._object(path)
         file = self._scratch / obj.sha256
         if not file.exists():
             with file.open("wb") as stream:
-                stream.writelines(self._content.stream(obj))
+                stream.writelines(self.content.stream(obj))
         return file
 
     def _object(self, path: str) -> Object:

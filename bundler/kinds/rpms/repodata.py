@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REPOMD_LIMIT = 4 * 1024 * 1024
+_SIGNATURE_LIMIT = 1024 * 1024
 _LIST_LIMIT = 4 * 1024 * 1024
 _MIRRORS_TRIED = 8
 
@@ -321,6 +322,16 @@ def fetch_first(upstream: Upstream, repomd: Repomd, types: Sequence[str], folder
     if listed:
         log.warning("%s lists %s and has it not: going on without", what, listed[0].path)
     return None
+
+
+def read_if_there(url: str, upstream: Upstream) -> bytes | None:
+    """A signature or a key beside repomd.xml; None where the repository has none. Raises FetchError."""
+    try:
+        return upstream.read(url, limit=_SIGNATURE_LIMIT)
+    except FetchError as error:
+        if is_absent(error):
+            return None
+        raise
 
 
 def is_absent(error: FetchError) -> bool:

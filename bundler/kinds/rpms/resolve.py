@@ -29,14 +29,15 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     """An item for each package, each repository's metadata, each signing key, and each target's request.
 
     Raises ResolveError for packages that are not to be had, FetchError for a repository that cannot be reached,
-    ProfileError for a key that is none or a target that is left without a repository.
+    ProfileError for a key that is none or a target that is left without a repository, TrustError for metadata that none
+    of the keys signed.
     """
     _refuse_impossible(spec, targets)
     keyring = Keyring(upstream)
     items: list[Item] = []
     for target in targets:
         folder = _release_folder(target, targets)
-        origins = [open_origin(repo, target, f"{folder}/{repo.id}", upstream) for repo in _repos(spec, target)]
+        origins = [open_origin(repo, target, f"{folder}/{repo.id}", keyring, upstream) for repo in _repos(spec, target)]
         assumed = open_installed(spec.assume_installed, target, upstream)
         request = _solve(spec, target, origins, assumed)
         carried = [item for origin in origins for item in carry(origin, request, keyring, upstream)]

@@ -67,6 +67,11 @@ class Repository(Limited):
     gpgcheck: bool | None = Field(
         default=None, description="whether nodes check its packages' signatures; left out: where there is a `gpgkey`"
     )
+    repo_gpgcheck: bool | None = Field(
+        default=None,
+        description="whether a `gpgkey` has to have signed its metadata; left out: where there is a repomd.xml.asc, if "
+        "its packages are checked",
+    )
     mode: Literal["packages", "mirror"] = Field(
         default="packages", description="packages: what `packages` and `modules` need of it; mirror: all of it"
     )
@@ -85,6 +90,8 @@ class Repository(Limited):
                 f"repository {self.id}: `gpgkey` is missing, so nodes could not check its packages' signatures; "
                 "name the key, or say `gpgcheck: false` to go without"
             )
+        if self.repo_gpgcheck and not self.gpgkey:
+            raise ValueError(f"repository {self.id}: `repo_gpgcheck` needs a `gpgkey` to check its metadata with")
         return self
 
     @property

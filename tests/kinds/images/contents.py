@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 
+from bundler.bundle.content import Content
 from bundler.errors import IntegrityError
 from bundler.model.items import Made, Object
 
@@ -16,7 +17,7 @@ def object_with(data: bytes) -> Object:
     return Object(f"images/blobs/sha256/{sha256}", len(data), sha256, Made())
 
 
-class MemoryContent:
+class MemoryContent(Content):
     """Bytes by path. `asked` counts how often an object was streamed."""
 
     def __init__(self, contents: Mapping[str, bytes]) -> None:
