@@ -113,6 +113,26 @@ class Registry:
 
         return self._patiently(repository, reference, attempt)
 
+    def blob(self, repository: str, digest: str, size: int) -> bytes:
+        """A small blob whole, `size` bytes. Raises FetchError, and IntegrityError when it is not what `digest` says."""
+
+        def attempt() -> bytes:
+            data = bytearray()
+            with self.open(repository, "blobs", digest) as found:
+                for chunk in found.chunks:
+                    data += chunk
+                    if len(data) > size:
+                        break
+            return bytes(data)
+
+        data = self._patiently(repository, digest, attempt)
+        if len(data) != size or f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
+            raise IntegrityError(
+                f"{self._named(repository, digest)}: upstream sent other bytes",
+                hint="run it again; if it stays so, the registry or a proxy before it serves wrong content",
+            )
+        return data
+
     def blob_size(self, repository: str, digest: str) -> int:
         """A blob's size in bytes. Raises ResolveError when the registry does not have it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -32,9 +32,10 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     """One item per reference, in the order of their names; each also has the layout's `oci-layout` and `index.json`.
 
     Raises ResolveError for an image that upstream has not, or not for a wanted platform, or that the site could not
-    serve, and for two images that would have one name at the site; FetchError when an upstream does not answer.
+    serve, and for two images that would have one name at the site; FetchError when an upstream does not answer;
+    TrustError for an image that is not signed as the profile demands.
     """
-    images = _resolve_all(_wanted(spec, targets), upstream)
+    images = _resolve_all(_wanted(spec, targets), _keys(spec), upstream)
     _refuse_collisions(images)
     if not images:
         return ()
@@ -60,9 +61,19 @@ def _wanted(spec: Spec, targets: tuple[Target, ...]) -> dict[Reference, Wanted]:
     return wanted
 
 
-def _resolve_all(wanted: Mapping[Reference, Wanted], upstream: Upstream) -> list[Walk]:
+def _keys(spec: Spec) -> dict[Reference, dict[str, None]]:
+    """The public keys that have to have signed each reference; entries that name one reference twice are joined."""
+    keys: dict[Reference, dict[str, None]] = {}
+    for image in spec.root:
+        keys.setdefault(image.ref, {}).update({image.verify.key: None} if image.verify else {})
+    return keys
+
+
+def _resolve_all(
+    wanted: Mapping[Reference, Wanted], keys: Mapping[Reference, Iterable[str]], upstream: Upstream
+) -> list[Walk]:
     """Resolve several at once: most of the time is spent waiting for registries."""
-    walks = [Walk(one, upstream) for one in sorted(wanted, key=str)]
+    walks = [Walk(one, upstream, tuple(keys[one])) for one in sorted(wanted, key=str)]
     with ThreadPoolExecutor(max_workers=upstream.config.jobs, thread_name_prefix="images") as pool:
         running = [pool.submit(walk.run, wanted[walk.reference]) for walk in walks]
         try:

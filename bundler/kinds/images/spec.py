@@ -19,7 +19,7 @@ from pydantic_core import CoreSchema
 
 from bundler.kinds.images.platform import Platform
 from bundler.kinds.images.reference import Reference
-from bundler.model.target import StrictModel
+from bundler.model.target import Line, StrictModel
 
 
 def _parse_reference(value: object) -> Reference:
@@ -49,6 +49,12 @@ PlatformField = Annotated[
 ]
 
 
+class Verify(StrictModel):
+    """Who has to have signed an image."""
+
+    key: Line = Field(description="the public key of its signer (cosign's cosign.pub): a path or URL")
+
+
 class Image(StrictModel):
     """One image or artifact: a reference as a string, or a mapping that also says which platforms to take."""
 
@@ -56,6 +62,8 @@ class Image(StrictModel):
     platforms: Annotated[tuple[PlatformField, ...], Field(min_length=1)] | Literal["all"] | None = Field(
         default=None, description="what to take of a multi-platform image; the targets' platforms when left out"
     )
+
+    verify: Verify | None = Field(default=None, description="take it only if it is signed with cosign by this key")
 
     @model_validator(mode="before")
     @classmethod

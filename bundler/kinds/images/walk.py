@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
-from bundler.errors import IntegrityError, ResolveError
+from bundler.errors import ResolveError
 from bundler.kinds.images.attributes import ManifestEntry, blob_path
+from bundler.kinds.images.cosign import check_signed
 from bundler.kinds.images.oci import (
     IMAGE_CONFIG_TYPES,
     LICENCES,
@@ -25,7 +26,6 @@ from bundler.kinds.images.oci import (
 from bundler.kinds.images.platform import Platform
 from bundler.kinds.images.reference import Reference
 from bundler.model.items import Json, Object, RegistryBlob
-from bundler.transfer.retry import retry
 
 if TYPE_CHECKING:
     from bundler.transfer.upstream import Upstream
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 Wanted: TypeAlias = "frozenset[Platform] | Literal['all']"
 
 _DEEPEST = 3  # levels of indexes within indexes
-_TRY_AGAIN = "run it again; if it stays so, the registry or a proxy before it serves wrong content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,8 @@ class Walk:
     holds manifests and blobs.
     """
 
-    def __init__(self, reference: Reference, upstream: Upstream) -> None:
+    def __init__(self, reference: Reference, upstream: Upstream, keys: Sequence[str] = ()) -> None:
+        """`keys` are the public keys, paths or URLs, that have to have signed it."""
         self.reference = reference
         self.upstream_digest = ""
         self.manifests: list[ManifestEntry] = []
@@ -77,8 +77,8 @@ class Walk:
         self.platforms: frozenset[Platform] = frozenset()
         self.licence: str | None = None
         self._registry = upstream.registry(reference.registry)
-        self._retries = upstream.config.retries
-        self._keep = upstream.keep
+        self._upstream = upstream
+        self._keys = keys
 
     @property
     def top(self) -> ManifestEntry:
@@ -92,9 +92,10 @@ class Walk:
         return tuple(digest for digest in self.objects if digest not in manifests)
 
     def run(self, wanted: Wanted) -> None:
-        """Read the manifests and choose; raises ResolveError, FetchError, IntegrityError."""
+        """Read the manifests and choose; raises ResolveError, FetchError, IntegrityError, TrustError."""
         top = self._read(self.reference.wanted)
         self.upstream_digest = top.digest
+        check_signed(self.reference, top.digest, self._keys, self._upstream)
         if isinstance(top.parsed, ImageIndex):
             self._take_index(top, wanted)
         else:
@@ -136,7 +137,7 @@ class Walk:
             }
             data = json.dumps(index, separators=(",", ":")).encode()
             digest = digest_of(data)
-            self.objects[digest] = self._keep(blob_path(digest), data)
+            self.objects[digest] = self._upstream.keep(blob_path(digest), data)
             self.manifests.append(ManifestEntry(digest=digest, media_type=top.media_type))
 
     def _choose(self, offered: frozenset[Platform], wanted: Wanted) -> frozenset[Platform]:
@@ -228,20 +229,7 @@ class Walk:
     def _read_config(self, descriptor: Descriptor) -> bytes:
         if descriptor.size > MANIFEST_LIMIT:
             self._refuse(f"a config of {descriptor.size} bytes is too large", hint="4 MiB is the most that is read")
-
-        def attempt() -> bytes:
-            with self._registry.open(self.reference.repository, "blobs", descriptor.digest) as answer:
-                data = bytearray()
-                for chunk in answer.chunks:
-                    data += chunk
-                    if len(data) > descriptor.size:
-                        break
-                return bytes(data)
-
-        data = retry(self._retries, f"{self.reference}: its config", attempt)
-        if len(data) != descriptor.size or digest_of(data) != descriptor.digest:
-            raise IntegrityError(f"images {self.reference}: its config is not {descriptor.digest}", hint=_TRY_AGAIN)
-        return data
+        return self._registry.blob(self.reference.repository, descriptor.digest, descriptor.size)
 
     def _check_depth(self, depth: int) -> None:
         if depth >= _DEEPEST:

@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from bundler.kinds.rpms.spec import Line
 from bundler.model.attributes import Attributes
 from bundler.model.contents import ObjectPath
-from bundler.model.target import StrictModel, Target, Word
+from bundler.model.target import Line, StrictModel, Target, Word
 
 PACKAGE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$"
 

@@ -7,12 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from bundler.model.target import StrictModel, Target, Word
+from bundler.model.target import Line, StrictModel, Target, Word
 
-# One printable line: these end up in requests and in comments of config files, where a control character has no place.
-Line = Annotated[
-    str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$", max_length=2048)
-]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s\x00-\x1f\x7f]+$", max_length=2048)]
 For = Annotated[
     tuple[Word, ...] | None,
