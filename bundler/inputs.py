@@ -75,7 +75,14 @@ def read_config(path: Path | None) -> Config:
     return written.parse(_read(path, ConfigError), Config, str(path), ConfigError)
 
 
-def read_site(path: Path | None, *, address: str | None, root: Path | None, services: str | None = None) -> SiteConfig:
+def read_site(
+    path: Path | None,
+    *,
+    address: str | None,
+    root: Path | None,
+    services: str | None = None,
+    tls: Mapping[str, str] | str | None = None,
+) -> SiteConfig:
     """The site: from `path`, else from the site.yaml that an earlier install left in its root, with options on top.
 
     Raises ConfigError when nothing says which address the nodes reach.
@@ -83,7 +90,8 @@ def read_site(path: Path | None, *, address: str | None, root: Path | None, serv
     if path is None:
         kept = (root or Path(SiteConfig.model_fields["root"].default)) / SITE_FILE
         path = kept if kept.is_file() else None
-    options = {"address": address, "root": str(root.absolute()) if root else None, "services": services}
+    place = str(root.absolute()) if root else None
+    options = {"address": address, "root": place, "services": services, "tls": tls}
     changes = {key: json.dumps(value) for key, value in options.items() if value}
     if path is None:
         if address is None:

@@ -169,7 +169,7 @@ def _publish(
     inputs.keep_site(site.config)
     logger.info("loading %s %s", manifest.name, manifest.version)
     load([tuple(kind.load(by_section[kind.name], site)) for kind in KINDS])
-    served = Served(site.config, manifest.name, manifest.version)
+    served = Served(site.config, manifest.name, manifest.version, site.trusted())
     site.commit(emit(manifest.items, served))
     written = site.written
     return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
@@ -194,14 +194,15 @@ def emit_into(folder: Path, config: SiteConfig, name: str | None) -> list[Path]:
 
     Raises SiteError when there is no such release, or several and no name.
     """
-    current = {release.name: release for release in Site(config).releases() if release.current}
+    site = Site(config)
+    current = {release.name: release for release in site.releases() if release.current}
     names = ", ".join(current) or "none"
     if name is None and len(current) != 1:
         raise SiteError(f"{len(current)} releases are installed: {names}", hint="say which with --name NAME")
     if name is not None and name not in current:
         raise SiteError(f"no release {name!r} is installed; there is {names}", hint="see `bundler status`")
     release = current[name] if name is not None else next(iter(current.values()))
-    nodes = emit(release.manifest.items, Served(config, release.name, release.version))
+    nodes = emit(release.manifest.items, Served(config, release.name, release.version, site.trusted()))
     return fill(folder, nodes, release.path)
 
 

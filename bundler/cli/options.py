@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -33,6 +34,23 @@ class VolumeSize(click.ParamType[int]):
             return parse_size(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Tls(click.ParamType[Mapping[str, str] | str]):
+    """`self-signed`, or three files as site.yaml's `tls` takes them."""
+
+    name = "tls"
+    text = "Serve over https: `self-signed`, or the files CERTIFICATE,KEY,CA."
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Mapping[str, str] | str:
+        if value == "self-signed":
+            return "self-signed"
+        files = str(value).split(",")
+        if len(files) != 3:
+            self.fail(f"{value!r} is neither `self-signed` nor three files: CERTIFICATE,KEY,CA", param, ctx)
+        return dict(zip(("certificate", "key", "ca"), (str(Path(file).absolute()) for file in files), strict=True))
 
 
 profile_argument = click.argument("profile", type=ProfileName())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from bundler.cli.command import Answer, Common, command
-from bundler.cli.options import bundle_argument, root_option, signature_option, site_option
+from bundler.cli.options import Tls, bundle_argument, root_option, signature_option, site_option
 from bundler.cli.show import table
 from bundler.sizes import human
 
@@ -27,6 +27,7 @@ from bundler.sizes import human
     type=click.Choice(["systemd", "process"]),
     help="Who runs nginx, the registry and devpi.  [default: systemd where it runs, else bundler itself]",
 )
+@click.option("--tls", type=Tls(), metavar="SELF-SIGNED|FILES", help=Tls.text)
 @signature_option
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and whether there is room; change nothing.")
 @command
@@ -37,6 +38,7 @@ def install(
     root: Path | None,
     site_file: Path | None,
     services: str | None,
+    tls: Mapping[str, str] | str | None,
     signature: Path | None,
     dry_run: bool,
 ) -> Answer:
@@ -47,7 +49,7 @@ def install(
     from bundler import install as pipeline
     from bundler.inputs import read_site
 
-    config = read_site(site_file, address=address, root=root, services=services)
+    config = read_site(site_file, address=address, root=root, services=services, tls=tls)
     if dry_run:
         outlook = pipeline.outlook(bundle, config, signature)
         document: dict[str, Any] = {
@@ -67,8 +69,10 @@ def install(
         return Answer(document, [f"{done.name} {done.version} was installed already: nothing changed", done.url])
     lines = [
         f"installed {done.name} {done.version}: {done.objects} objects, {human(done.size)} written",
-        f"on each node: curl -fsS {done.url}/nodes/setup.sh | sh",
+        f"on each node: {config.curl()} {done.url}/nodes/setup.sh | sh",
     ]
+    if config.ca_path:
+        lines.append(f"what nodes trust the site by, to be copied to them first: {config.ca_path}")
     return Answer(document, lines)
 
 
@@ -241,8 +245,13 @@ def uninstall(common: Common, name: str | None, purge: bool, root: Path | None, 
 
 @click.command("check-node")
 @click.argument("url", metavar="URL")
+@click.option(
+    "--ca",
+    type=click.Path(path_type=Path),
+    help="The site's ca.pem, to read the checks over https.  [default: where setup.sh puts it]",
+)
 @command
-def check_node(common: Common, url: str) -> Answer:
+def check_node(common: Common, url: str, ca: Path | None) -> Answer:
     """Prove that this machine can use the release at URL, http://ADDRESS/NAME: what its check.sh does.
 
     Ends with exit code 9 when a check fails.
@@ -250,7 +259,7 @@ def check_node(common: Common, url: str) -> Answer:
     from bundler.errors import SiteError
     from bundler.site.node_check import read_checks, run
 
-    results = list(run(read_checks(url)))
+    results = list(run(read_checks(url, ca)))
     failed = [result for result in results if result.state == "failed"]
     rows = [(result.state, result.title, result.said.splitlines()[-1] if result.said else "") for result in results]
     lines = table(("state", "check", "it said"), rows)

@@ -13,7 +13,8 @@ class NodeFile:
     it takes on a node, or None when it is only offered. It is put there where the path `only_where` exists
     (`/etc/containerd`) and the POSIX shell condition `only_if` holds (`[ "$ID" = rocky ]`: /etc/os-release has been
     read). `displaces` are globs of files that stand in its way on a node: setup.sh backs them up and moves them aside,
-    revert.sh brings them back.
+    revert.sh brings them back. `after` is a shell command, of one line, to run when the file was put there, changed or
+    taken away.
     """
 
     path: str
@@ -23,6 +24,7 @@ class NodeFile:
     only_where: str | None = None
     only_if: str | None = None
     displaces: tuple[str, ...] = ()
+    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

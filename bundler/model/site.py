@@ -19,7 +19,7 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)
 class Ports(StrictModel):
     """Where nginx, the one front door, listens on the address."""
 
-    web: Port = 80
+    web: Port | None = Field(default=None, description="80, or 443 with TLS")
     registry: Port = 5000
     index: Port = 3141
 
@@ -29,6 +29,14 @@ class Backends(StrictModel):
 
     registry: Port = 15000
     index: Port = 13141
+
+
+class OwnTls(StrictModel):
+    """Certificates that are there already: files in PEM, on the admin host."""
+
+    certificate: str = Field(description="the server's, for the site's address, with what leads from it to the CA")
+    key: str = Field(description="the key of the certificate")
+    ca: str = Field(description="what nodes trust it by")
 
 
 class Credentials(StrictModel):
@@ -81,6 +89,9 @@ class SiteConfig(StrictModel):
     )
     ports: Ports = Ports()
     backends: Backends = Backends()
+    tls: Literal["self-signed"] | OwnTls | None = Field(
+        default=None, description="serve over https: with a CA of the site's own, made once, or with certificates"
+    )
     trusted_keys: tuple[str, ...] = Field(
         default=(), description="public keys: only bundles that one of them signed are taken; beside trusted.d"
     )
@@ -90,22 +101,45 @@ class SiteConfig(StrictModel):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> SiteConfig:
-        used = [self.ports.web, self.ports.registry, self.ports.index, self.backends.registry, self.backends.index]
+        used = [self.web_port, self.ports.registry, self.ports.index, self.backends.registry, self.backends.index]
         if len(set(used)) != len(used):
             raise ValueError(f"ports and backends must all differ, got {used}")
         return self
+
+    @property
+    def scheme(self) -> Literal["http", "https"]:
+        """Of the site's own services."""
+        return "https" if self.tls else "http"
+
+    @property
+    def ca_path(self) -> str | None:
+        """On the admin host, the CA that nodes trust the site's own services by."""
+        if self.tls is None:
+            return None
+        return self.tls.ca if isinstance(self.tls, OwnTls) else f"{self.root}/tls/ca.pem"
+
+    def curl(self, ca: str = "ca.pem") -> str:
+        """curl to the web root, for a machine that was given the CA as the file `ca` and is not set up yet."""
+        return f"curl -fsS --cacert {ca}" if self.tls and self.web is None else "curl -fsS"
+
+    @property
+    def web_port(self) -> int:
+        return self.ports.web or (443 if self.tls else 80)
 
     @property
     def web_url(self) -> str:
         """Root URL of RPMs, files and node files, without a trailing slash."""
         if self.web:
             return self.web.url.rstrip("/")
-        return f"http://{self.address}" + ("" if self.ports.web == 80 else f":{self.ports.web}")
+        usual = {"http": 80, "https": 443}[self.scheme]
+        return f"{self.scheme}://{self.address}" + ("" if self.web_port == usual else f":{self.web_port}")
 
     @property
     def registry_url(self) -> str:
         """Root URL of the registry as nodes reach it, without a trailing slash."""
-        return self.registry.url.rstrip("/") if self.registry else f"http://{self.address}:{self.ports.registry}"
+        return (
+            self.registry.url.rstrip("/") if self.registry else f"{self.scheme}://{self.address}:{self.ports.registry}"
+        )
 
     @property
     def registry_host(self) -> str:
@@ -113,22 +147,45 @@ class SiteConfig(StrictModel):
         return self.registry_url.split("://", 1)[1]
 
     @property
+    def index_url(self) -> str:
+        """Root URL of the site's own index, as nodes reach it."""
+        return f"{self.scheme}://{self.address}:{self.ports.index}"
+
+    @property
     def simple_url(self) -> str:
         """The PEP 503 index that nodes install from, with a trailing slash."""
         if self.index:
             return self.index.simple_url.rstrip("/") + "/"
-        return f"http://{self.address}:{self.ports.index}/root/prod/+simple/"
+        return f"{self.index_url}/root/prod/+simple/"
+
+
+def ca_on_nodes(name: str) -> str:
+    """Where nodes have the CA of the site that serves the release `name`."""
+    return f"/etc/bundler/{name}.ca.pem"
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A release as its nodes see it: what `emit` is given."""
+    """A release as its nodes see it: what `emit` is given.
+
+    `ca` are the certificates, in PEM, that nodes trust the site's own services by; None where they speak plain HTTP.
+    """
 
     site: SiteConfig
     name: str
     version: str
+    ca: str | None = None
 
     @property
     def url(self) -> str:
         """Root URL of the release's tree, without a trailing slash: `<url>/rpms/…`, `<url>/files/…`, …"""
         return f"{self.site.web_url}/{self.name}"
+
+    def ca_file(self, external: StrictModel | None) -> str | None:
+        """Where nodes have `ca`, for a service of the site's own; None for one that is `external`, or without TLS."""
+        return ca_on_nodes(self.name) if self.ca and external is None else None
+
+    def curl(self, external: StrictModel | None) -> str:
+        """curl to a service, for a node's shell: it fails where the server refuses."""
+        ca = self.ca_file(external)
+        return f"curl -fsS --cacert {ca}" if ca else "curl -fsS"

@@ -7,12 +7,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import requests
 
 from bundler.errors import SiteError
 from bundler.model.node_files import NodeCheck
+from bundler.model.site import ca_on_nodes
 from bundler.site.node_setup import CHECKS
 
 _TIMEOUT = 20.0  # seconds
@@ -29,17 +31,23 @@ class Result:
     said: str
 
 
-def read_checks(url: str) -> list[NodeCheck]:
-    """The checks of the release served at `url`, `http://ADDRESS/NAME`. Raises SiteError."""
+def read_checks(url: str, ca: Path | None) -> list[NodeCheck]:
+    """The checks of the release served at `url`, `http://ADDRESS/NAME`.
+
+    Over https the site is trusted by the file `ca`, by the one that setup.sh put here, or as any server. Raises
+    SiteError.
+    """
     place = f"{url.rstrip('/')}/nodes/{CHECKS}"
+    placed = Path(ca_on_nodes(url.rstrip("/").rpartition("/")[2]))
+    trusted = ca or (placed if placed.is_file() else None)
     hint = "give the release's address as `bundler status` shows it: http://ADDRESS/NAME"
     try:
-        with requests.get(place, timeout=_TIMEOUT, stream=True) as answer:
+        with requests.get(place, timeout=_TIMEOUT, stream=True, verify=str(trusted) if trusted else True) as answer:
             answer.raise_for_status()
             text = next(answer.iter_content(_LIMIT), b"")
         document: Any = json.loads(text)
         return [NodeCheck(**entry) for entry in document]
-    except (requests.RequestException, ValueError, TypeError) as error:
+    except (requests.RequestException, OSError, ValueError, TypeError) as error:
         raise SiteError(f"cannot read the checks at {place}: {error}", hint=hint) from None
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,6 +25,12 @@ from bundler.model.site import Served
 from bundler.templates import render
 
 CHECKS = "checks.json"
+# Where distributions take CAs from for all of the machine, the file's ending, and what tells them of a new one:
+# update-ca-trust(8) of Fedora and Enterprise Linux, update-ca-certificates(8) of Debian.
+_ANCHORS = (
+    ("/etc/pki/ca-trust/source/anchors", "pem", "update-ca-trust"),
+    ("/usr/local/share/ca-certificates", "crt", "update-ca-certificates"),
+)
 
 
 def compose(served: Served, parts: Sequence[NodeFiles]) -> NodeFiles:
@@ -33,7 +39,7 @@ def compose(served: Served, parts: Sequence[NodeFiles]) -> NodeFiles:
     Pure: the same arguments give the same files. Raises ValueError when two kinds want the same place, or a file has no
     place of the form that the scripts can handle; both are errors of a kind, not of a user.
     """
-    files = tuple(file for part in parts for file in part.files)
+    files = (*_trust(served), *(file for part in parts for file in part.files))
     _check(files)
     checks = (_answers(served), *(check for part in parts for check in part.checks))
     placed = tuple(file for file in files if file.destination is not None)
@@ -44,14 +50,28 @@ def compose(served: Served, parts: Sequence[NodeFiles]) -> NodeFiles:
         NodeFile("check.sh", check, mode=0o755),
         NodeFile(CHECKS, json.dumps([asdict(check) for check in checks], indent=1) + "\n"),
         NodeFile("node-setup.yml", _playbook(served, setup, revert, check)),
-        NodeFile("README.txt", _render("README.txt.j2", served, files=files)),
+        NodeFile("README.txt", _readme(served, files)),
     )
     return NodeFiles((*files, *scripts), checks, tuple(tree for part in parts for tree in part.trees))
 
 
+def _trust(served: Served) -> Iterator[NodeFile]:
+    """The site's CA: where our own config files name it, and among those that all programs of the machine trust."""
+    if served.ca is None:
+        return
+    yield NodeFile("ca.pem", served.ca, destination=served.ca_file(None))
+    for folder, ending, command in _ANCHORS:
+        place = f"{folder}/bundler-{served.name}.{ending}"
+        found = f"command -v {command} >/dev/null 2>&1"
+        yield NodeFile(
+            f"trust/{command}/ca.{ending}", served.ca, place, only_where=folder, only_if=found, after=command
+        )
+
+
 def _answers(served: Served) -> NodeCheck:
     url = shlex.quote(f"{served.url}/nodes/README.txt")
-    return NodeCheck("the admin host answers", "curl", f"curl -fsS --max-time 20 -o /dev/null {url}")
+    curl = served.curl(served.site.web)
+    return NodeCheck("the admin host answers", "curl", f"{curl} --max-time 20 -o /dev/null {url}")
 
 
 def _setup(served: Served, files: Sequence[NodeFile]) -> str:
@@ -76,6 +96,14 @@ def _revert(served: Served) -> str:
 def _check_script(served: Served, checks: Sequence[NodeCheck]) -> str:
     about = (f"Proves that this machine can use {_title(served)}.", "It exits 1 when a check fails.")
     return _render("check.sh.j2", served, about=about, checks=checks)
+
+
+def _readme(served: Served, files: Sequence[NodeFile]) -> str:
+    trust = None
+    if served.ca is not None:
+        sha256 = hashlib.sha256(served.ca.encode()).hexdigest()
+        trust = {"file": served.site.ca_path, "sha256": sha256}
+    return _render("README.txt.j2", served, files=files, trust=trust, curl=served.site.curl())
 
 
 def _render(template: str, served: Served, **values: object) -> str:

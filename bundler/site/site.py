@@ -3,6 +3,7 @@
     <root>/repos/      the web root (see `bundler.site.web`)
     <root>/registry/   the registry's blobs
     <root>/devpi/      the index
+    <root>/tls/        the site's CA and certificate, with `tls: self-signed`
     <root>/services/   programs, configs, pids and logs
     <root>/.lock       held by the one bundler that changes the site
 
@@ -37,6 +38,7 @@ from bundler.site.registry import RegistryStore, discard_uploads
 from bundler.site.releases import InstalledRelease, Release, by_currency
 from bundler.site.services import ServiceManager, Store
 from bundler.site.services.choice import manager
+from bundler.site.tls import ensure
 from bundler.site.web import WebRoot
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,14 @@ class Site:
     def releases(self) -> list[InstalledRelease]:
         """What is installed, sorted by name, version and id; earlier releases that are still there included."""
         return self.web.releases()
+
+    def trusted(self) -> str | None:
+        """The CA that nodes trust the site's own services by, in PEM; None where it goes without TLS.
+
+        Raises ConfigError.
+        """
+        found = ensure(self.config)
+        return found.trusted() if found else None
 
     def available_space(self) -> int:
         """Bytes that are free where the site's data lies or will lie, each file system counted once."""
@@ -241,7 +251,7 @@ class Site:
     def _remove_all(self) -> None:
         """Leave nothing of the site; an external store keeps what it has."""
         self.services.remove()
-        for folder in (self.root / "registry", self.root / "devpi"):
+        for folder in (self.root / "registry", self.root / "devpi", self.root / "tls"):
             shutil.rmtree(folder, ignore_errors=True)
         self.web.remove_all()
         for name in (SITE_FILE, ".lock"):

@@ -162,8 +162,8 @@ def curl_fetches(journey: Journey) -> str:
 def read_only_front(journey: Journey) -> str:
     """A node can write neither to the registry nor to the index."""
     for method, url in (
-        ("POST", f"http://{journey.site.registry}/v2/library/alpine/blobs/uploads/"),
-        ("PUT", f"http://{journey.site.registry}/v2/library/alpine/manifests/evil"),
+        ("POST", f"{journey.site.scheme}://{journey.site.registry}/v2/library/alpine/blobs/uploads/"),
+        ("PUT", f"{journey.site.scheme}://{journey.site.registry}/v2/library/alpine/manifests/evil"),
     ):
         options = ["--silent", "--output", os.devnull, "--write-out", "%{http_code}", "--max-time", "10"]
         code = journey.node.run(["curl", *options, "--request", method, "--data", "", url])

@@ -80,12 +80,13 @@ def can_make_namespaces() -> bool:
 
 
 @contextmanager
-def air_gap(work: Path) -> Iterator[tuple[Host, Host]]:
+def air_gap(work: Path, label: str = "") -> Iterator[tuple[Host, Host]]:
     """Two hosts, the site and a node, that reach each other and nothing else; all that runs there ends with them.
 
-    The node has an /etc and a /var/lib of its own (under `work`), for set-up scripts to change as on a real one.
+    The node has an /etc, a /var/lib and a place for CAs of its own (under `work`), for set-up scripts to change as on a
+    real one. `label` tells several such pairs apart.
     """
-    site, node = (f"bundler-{name}-{os.getpid()}" for name in ("site", "node"))
+    site, node = (f"bundler-{name}-{os.getpid()}{label}" for name in ("site", "node"))
     with ExitStack() as stack:
         for namespace in (site, node):
             HERE.run(["ip", "netns", "add", namespace])
@@ -121,14 +122,20 @@ def clean_environment(work: Path) -> dict[str, str]:
 
 @contextmanager
 def _own_folders(namespace: str, work: Path) -> Iterator[int]:
-    """A process that sits in the network namespace with a copy of /etc and an empty /var/lib mounted; gives its id."""
-    etc, state = work / "etc", work / "var-lib"
+    """A process that sits in the network namespace with a copy of /etc and empty folders mounted; gives its id."""
+    etc = work / "etc"
     shutil.copytree("/etc", etc, symlinks=True)
-    state.mkdir()
-    script = 'mount --bind "$1" /etc && mount --bind "$2" /var/lib && echo ready && exec sleep infinity'
+    mounts = {etc: "/etc"}
+    for place in ("/var/lib", "/usr/local/share/ca-certificates"):
+        if Path(place).is_dir():
+            mounts[work / place[1:].replace("/", "-")] = place
+    for folder in mounts:
+        folder.mkdir(exist_ok=True)
+    script = 'while [ $# -gt 0 ]; do mount --bind "$1" "$2" && shift 2 || exit; done; echo ready; exec sleep infinity'
     argv = [*_enter(namespace), "unshare", "--mount", "--", "sh", "-c", script, "sh"]
+    argv += [str(word) for mount in mounts.items() for word in mount]
     # A session of its own: Ctrl-C on the terminal is for the demo, which then ends what it started in order.
-    with subprocess.Popen([*argv, etc, state], stdout=subprocess.PIPE, text=True, start_new_session=True) as holder:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as holder:
         try:
             assert holder.stdout is not None
             if holder.stdout.readline().strip() != "ready":

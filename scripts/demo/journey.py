@@ -72,6 +72,12 @@ class Site:
     web: str
     registry: str
     options: tuple[str, ...]
+    ca: Path | None = None
+
+    @property
+    def scheme(self) -> str:
+        """What its services speak."""
+        return "https" if self.ca else "http"
 
     def install(self, bundle: Path, *, show: bool = False) -> dict[str, Any]:
         """Install a bundle and give what bundler says it did."""
@@ -81,14 +87,15 @@ class Site:
 
 
 @contextmanager
-def site(host: Host, work: Path, *, own_ports: bool) -> Iterator[Site]:
+def site(host: Host, work: Path, *, own_ports: bool, tls: bool = False) -> Iterator[Site]:
     """A site that is still empty, on `host`; its services end with the block.
 
-    `own_ports`: it has the host to itself and takes bundler's default ports. Otherwise it gets free ones.
+    `own_ports`: it has the host to itself and takes bundler's default ports. Otherwise it gets free ones, and no TLS.
     """
     root = work / "site"
     options: tuple[str, ...] = ("--root", str(root), "--address", host.address, "--services", "process")
-    web, registry = f"http://{host.address}", f"{host.address}:5000"
+    options += ("--tls", "self-signed") if tls else ()
+    web, registry = f"{'https' if tls else 'http'}://{host.address}", f"{host.address}:5000"
     if not own_ports:
         ports = {name: free_port() for name in ("web", "registry", "index")}
         backends = {name: free_port() for name in ("registry", "index")}
@@ -107,7 +114,7 @@ def site(host: Host, work: Path, *, own_ports: bool) -> Iterator[Site]:
         options = ("--site", str(file))
         web, registry = f"http://{host.address}:{ports['web']}", f"{host.address}:{ports['registry']}"
     try:
-        yield Site(host, root, host.address, web, registry, options)
+        yield Site(host, root, host.address, web, registry, options, root / "tls" / "ca.pem" if tls else None)
     finally:
         if root.exists():
             bundler(host, "services", "stop", "--root", root, check=False)
@@ -139,19 +146,28 @@ class Journey:
 @contextmanager
 def journey(work: Path, internet: Internet, *, gap: bool, say: Say, show: bool = False) -> Iterator[Journey]:
     """Build, unpack and install the demo's bundle, and set a node up for it. `gap`: in namespaces with no way out."""
+    say("Build the bundle from the profile `demo`: bundler build demo")
+    (work / "build").mkdir()
+    bundle = build(internet, work / "build", show=show)
+    with inside(work, internet, bundle, gap=gap, say=say, show=show) as there:
+        yield there
+
+
+@contextmanager
+def inside(
+    work: Path, internet: Internet, bundle: Path, *, gap: bool, say: Say, show: bool = False, tls: bool = False
+) -> Iterator[Journey]:
+    """The way of `bundle` behind the gap. With `tls`, which takes a gap, nothing there speaks plain HTTP."""
     with ExitStack() as stack:
-        say("Build the bundle from the profile `demo`: bundler build demo")
-        (work / "build").mkdir()
-        bundle = build(internet, work / "build", show=show)
         say(f"Unpack {bundle.name} ({bundle.stat().st_size / 2**20:.0f} MiB) with tar, to see it with plain tools")
         unpacked = unpack(bundle, work / "unpacked")
 
         if gap:
             say("Make two network namespaces, site and node, with a cable between them and no other route")
-            site_host, node_host = stack.enter_context(air_gap(work))
+            site_host, node_host = stack.enter_context(air_gap(work, "-tls" if tls else ""))
         else:
             site_host, node_host = HERE, Host("node", HERE.address, env=clean_environment(work))
-        admin = stack.enter_context(site(site_host, work, own_ports=gap))
+        admin = stack.enter_context(site(site_host, work, own_ports=gap, tls=tls))
         say(f"Install on the site: bundler install {bundle.name} {' '.join(admin.options)}")
         answer = admin.install(bundle, show=show)
         say(f"Set up the node with the files the site serves: curl {answer['url']}/nodes/setup.sh | sh")
@@ -168,7 +184,7 @@ def _node(work: Path, internet: Internet, host: Host, admin: Site, *, gap: bool)
         return node
     node = Node(host, work / "node")
     node.prepare(internet.node_base)
-    node.set_up(f"{admin.web}/{PROFILE}/nodes/setup.sh")
+    node.set_up(f"{admin.web}/{PROFILE}/nodes/setup.sh", admin.ca)
     return node
 
 

@@ -70,10 +70,14 @@ class Node:
         if base is not None:
             self.run(["rpm", "--root", str(self.root), "--install", "--nodeps", str(base)])
 
-    def set_up(self, script: str) -> None:
-        """Run the set-up script at the URL `script` on the host, which before that has in /etc what Rocky has."""
+    def set_up(self, script: str, ca: Path | None = None) -> None:
+        """Run the set-up script at the URL `script` on the host, which before that has in /etc what Rocky has.
+
+        `ca` is what the site is trusted by until then, where it speaks https.
+        """
         self.run(["sh", "-c", _ROCKY])
-        self.run(["sh", "-c", 'curl -fsS "$1" | sh', "sh", script])
+        trust = ["--cacert", str(ca)] if ca else []
+        self.run(["sh", "-c", 'curl -fsS "$@" | sh', "sh", *trust, script])
 
     def run(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
         """Run a command as this machine would; what it printed. Raises CommandError."""

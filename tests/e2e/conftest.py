@@ -9,7 +9,7 @@ import pytest
 
 from scripts.demo.hosts import can_make_namespaces
 from scripts.demo.internet import Internet, internet
-from scripts.demo.journey import Journey, journey
+from scripts.demo.journey import Journey, inside, journey
 
 
 @pytest.fixture(scope="session")
@@ -31,4 +31,14 @@ def way(tmp_path_factory: pytest.TempPathFactory, upstream: Internet) -> Iterato
     """The demo's bundle, built, unpacked and installed, with a node: behind an air gap where this user can make one."""
     work = tmp_path_factory.mktemp("way")
     with journey(work, upstream, gap=can_make_namespaces(), say=print) as there:
+        yield there
+
+
+@pytest.fixture(scope="session")
+def sealed_way(tmp_path_factory: pytest.TempPathFactory, upstream: Internet, way: Journey) -> Iterator[Journey]:
+    """The same bundle on another site, which speaks nothing but https."""
+    if not way.gap:
+        pytest.skip("network namespaces take root")
+    work = tmp_path_factory.mktemp("sealed")
+    with inside(work, upstream, way.bundle, gap=True, say=print, tls=True) as there:
         yield there

@@ -18,7 +18,7 @@ import pytest
 
 from bundler.errors import SiteError
 from bundler.model.site import Backends, ExternalIndex, ExternalRegistry, ExternalWeb, Ports, SiteConfig
-from bundler.site.services.daemon import Daemon, Listen, Program
+from bundler.site.services.daemon import Daemon, Listen, Probe, Program
 from bundler.site.services.process import ProcessManager
 from bundler.site.services.programs import find_program
 from tests.site.content import MemoryContent
@@ -41,6 +41,10 @@ def make_manager(config: SiteConfig) -> ProcessManager:
     web_root = Path(config.root) / "repos"
     web_root.mkdir(parents=True, exist_ok=True)
     return ProcessManager(config, web_root)
+
+
+def port_of(config: SiteConfig, store: str) -> int:
+    return {"web": config.web_port, "registry": config.ports.registry, "index": config.ports.index}[store]
 
 
 def ask(
@@ -106,7 +110,7 @@ def test_they_have_left_the_session(running: SiteConfig) -> None:
 @pytest.mark.parametrize("store", ["web", "registry", "index"])
 def test_the_front_door_is_read_only(running: SiteConfig, store: str, method: str) -> None:
     paths = {"web": "/demo/x", "registry": "/v2/x/blobs/uploads/", "index": "/+login"}
-    status, _, _ = ask(getattr(running.ports, store), paths[store], method)
+    status, _, _ = ask(port_of(running, store), paths[store], method)
     assert status == 405
 
 
@@ -134,7 +138,7 @@ def test_autoindex(running: SiteConfig) -> None:
     (repos / ".staging").mkdir(exist_ok=True)
     (repos / ".staging/secret").write_text("not yet")
     (repos / "demo").symlink_to(".releases/one")
-    web = running.ports.web
+    web = running.web_port
     status, headers, page = ask(web, "/demo/")
     assert status == 200
     assert headers["content-type"] == "text/html; charset=utf-8"
@@ -216,9 +220,9 @@ def test_a_taken_port_is_named(tmp_path: Path, free_port: FreePort) -> None:
     manager = make_manager(config)
     manager.prepare({"web"}, [], NOTHING)
     with socket.socket() as other:
-        other.bind(("127.0.0.1", config.ports.web))
+        other.bind(("127.0.0.1", config.web_port))
         other.listen()
-        with pytest.raises(SiteError, match=f"port {config.ports.web}") as caught:
+        with pytest.raises(SiteError, match=f"port {config.web_port}") as caught:
             manager.start()
     assert "ports.web" in caught.value.hint
     assert manager.status()[0].pid is None
@@ -236,7 +240,7 @@ def make_program(folder: Path, script: str, *, port: int = 0) -> Program:
         argv=("/bin/sh", "-c", script),
         folder=folder,
         listens=(Listen("127.0.0.1", port, "backends.thing"),) if port else (),
-        probes=(("127.0.0.1", port, "/"),) if port else (),
+        probes=(Probe(port, "/"),) if port else (),
     )
 
 

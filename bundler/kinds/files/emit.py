@@ -25,8 +25,9 @@ def _url(obj: Object, served: Served) -> str:
 
 def _check(objects: tuple[Object, ...], served: Served) -> NodeCheck:
     smallest = min(objects, key=lambda obj: (obj.size, obj.path))
+    curl = served.curl(served.site.web)
     return NodeCheck(
         f"curl gets {smallest.path.rsplit('/', 1)[-1]} whole",
         needs="curl",
-        command=f"curl -fsS {shlex.quote(_url(smallest, served))} | sha256sum | grep -q ^{smallest.sha256}",
+        command=f"{curl} {shlex.quote(_url(smallest, served))} | sha256sum | grep -q ^{smallest.sha256}",
     )

@@ -35,6 +35,8 @@ class _Registry:
         self.location = served.site.registry_host  # host:port[/prefix], the head of an image's name
         self.scheme, self.own = self.url.split("://", 1)[0], served.site.registry is None
         self.host, _, self.prefix = self.location.partition("/")
+        self.ca = served.ca_file(served.site.registry)
+        self.curl = served.curl(served.site.registry)
 
     @property
     def is_plain(self) -> bool:
@@ -62,23 +64,25 @@ def _hosts_toml(registry: _Registry, hosts: Iterable[str]) -> Iterator[tuple[str
     `server` is the site too: it is what containerd falls back to, and would be the original registry otherwise.
     """
     root = f"{registry.scheme}://{registry.host}"
-    if registry.is_plain:
-        yield registry.host, _host_entry(root, "")
+    ca = f'ca = "{registry.ca}"\n' if registry.ca else ""
+    if registry.is_plain or ca:
+        yield registry.host, _host_entry(root, ca=ca)
     for host in hosts:
         # A prefix stands in the API's path, behind /v2, so the whole of that path is given.
         url, override = (f"{root}/v2/{registry.prefix}", "override_path = true\n") if registry.prefix else (root, "")
-        yield host, _host_entry(url, override)
+        yield host, _host_entry(url, override, ca)
 
 
-def _host_entry(url: str, override: str) -> str:
-    return f'{_HEAD}\nserver = "{url}"\n{override}\n[host."{url}"]\ncapabilities = ["pull", "resolve"]\n{override}'
+def _host_entry(url: str, override: str = "", ca: str = "") -> str:
+    options = f"{override}{ca}"
+    return f'{_HEAD}\nserver = "{url}"\n{options}\n[host."{url}"]\ncapabilities = ["pull", "resolve"]\n{options}'
 
 
 def _checks(items: Iterable[Item], registry: _Registry) -> Iterator[NodeCheck]:
     """Pulls of the smallest image: it stands for all, and costs least."""
     if registry.own:
         catalogue = shlex.quote(f"{registry.url}/v2/_catalog")
-        yield NodeCheck("the registry answers", "curl", f"curl -fsS -o /dev/null {catalogue}")
+        yield NodeCheck("the registry answers", "curl", f"{registry.curl} -o /dev/null {catalogue}")
     images = [(item, ImageAttributes.of(item)) for item in items]
     sizes = [(sum(obj.size for obj in item.objects), image.reference) for item, image in images if image.platforms]
     if not sizes:

@@ -109,6 +109,8 @@ def _section(repo: RepositoryAttributes, served: Served) -> str:
         "metadata_expire": 300,
         "countme": 0,
     }
+    if ca := served.ca_file(served.site.web):
+        options["sslcacert"] = ca
     if repo.keys:
         options["gpgkey"] = " ".join(f"{served.url}/{key}" for key in repo.keys)
     if repo.priority != 99:

@@ -17,7 +17,7 @@ _PIP_CONF = """\
 # {name} {version}: wheels come from the site's index, and from nowhere else.
 [global]
 index-url = {index}
-{trusted}timeout = 60
+{trust}timeout = 60
 """
 
 
@@ -29,10 +29,11 @@ def emit(items: tuple[Item, ...], served: Served) -> NodeFiles:
     index = served.site.simple_url
     parts = urlsplit(index)
     # pip wants the host without its port, or else the very port.
-    trusted = f"trusted-host = {parts.netloc.rpartition('@')[2].removesuffix(f':{parts.port}')}\n"
-    content = _PIP_CONF.format(
-        name=served.name, version=served.version, index=index, trusted=trusted if parts.scheme == "http" else ""
-    )
+    trust = f"trusted-host = {parts.netloc.rpartition('@')[2].removesuffix(f':{parts.port}')}\n"
+    if parts.scheme == "https":
+        ca = served.ca_file(served.site.index)
+        trust = f"cert = {ca}\n" if ca else ""
+    content = _PIP_CONF.format(name=served.name, version=served.version, index=index, trust=trust)
     pip_conf = NodeFile("pip.conf", content, destination="/etc/pip.conf")
     return NodeFiles((pip_conf, *_requirements(items, wheels)), (_check(wheels),))
 

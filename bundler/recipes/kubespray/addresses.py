@@ -21,6 +21,7 @@ class Site:
         self.registry_url = served.site.registry_url
         self.registry_address, _, self.prefix = self.registry.partition("/")
         self.plain = self.registry_url.startswith("http://")
+        self.ca = served.ca_file(served.site.registry)
         external = served.site.registry
         self.pull: Credentials | None = external.pull_credentials if external else None
 

@@ -94,6 +94,8 @@ def _containerd_host(url: str, site: Site, *, override: bool) -> dict[str, Any]:
     host: dict[str, Any] = {"host": url, "capabilities": ["pull", "resolve"], "skip_verify": False}
     if override:
         host["override_path"] = True
+    if site.ca:
+        host["ca"] = [site.ca]
     if site.pull:
         # containerd 2 does not read Kubespray's containerd_registry_auth any more.
         text = f"('{_in_jinja(site.pull.username)}:' ~ {_password(site.pull)}) | b64encode"

@@ -17,13 +17,20 @@ def offline_md(item: Item, attributes: KubesprayAttributes, files: Sequence[str]
     web_root = served.site.web.directory if served.site.web else f"{served.site.root}/repos"
     inventory = f"inventory/{served.name}/inventory.ini"
     python = f"python{attributes.python[-1]}"
+    curl = served.site.curl("~/ca.pem")
     fetches = "\n".join(
-        f"curl -fsS --create-dirs -o {shlex.quote(path)} {shlex.quote(f'{site.nodes}/{path}')}" for path in files
+        f"{curl} --create-dirs -o {shlex.quote(path)} {shlex.quote(f'{site.nodes}/{path}')}" for path in files
     )
     options = ["--index-url", served.site.simple_url]
     host = urlsplit(served.site.simple_url)
     if host.scheme == "http":
         options += ["--trusted-host", host.netloc]
+    cert = " --cert ~/ca.pem" if served.ca_file(served.site.index) else ""
+    trust = (
+        f"\nThe site is trusted by {served.site.ca_path} of the admin host: copy it, with ssh, to `~/ca.pem` here.\n"
+        if served.ca
+        else ""
+    )
     login = (
         f"\nThe registry wants a log-in to pull: put the password of {site.pull.username} into "
         f"{site.pull.password_file}\non the machine that Ansible runs on, readable by its user alone.\n"
@@ -36,7 +43,7 @@ def offline_md(item: Item, attributes: KubesprayAttributes, files: Sequence[str]
 # Kubespray {item.version} from {served.name} {served.version}
 
 Everything below comes from {served.url}; no machine needs another.
-
+{trust}
 ## The machine that Ansible runs on
 
 Needs {python} (on Rocky Linux 9 `dnf install {python}`, on 10 it is there) and ssh to the nodes. Take a copy, so that
@@ -50,7 +57,7 @@ and on another machine:
 
 ```sh
 mkdir -p ~/{FOLDER} && cd ~
-curl -fsS {archive} | tar x{_compression(attributes.tree)} --strip-components=1 -C {FOLDER}
+{curl} {archive} | tar x{_compression(attributes.tree)} --strip-components=1 -C {FOLDER}
 {fetches}
 cd ~/{FOLDER}
 ```
@@ -61,7 +68,7 @@ Write your machines into `{inventory}` first. `group_vars/all/` beside it leads 
 
 ```sh
 {python} -m venv venv
-venv/bin/pip install {shlex.join(options)} -r requirements.txt
+venv/bin/pip install {shlex.join(options)}{cert} -r requirements.txt
 venv/bin/ansible-playbook -i {inventory} -b cluster.yml
 ```
 
@@ -70,7 +77,7 @@ venv/bin/ansible-playbook -i {inventory} -b cluster.yml
 Each node takes its packages from the site, and has its other repositories put aside (`-e revert=true` puts them back):
 
 ```sh
-curl -fsSO {shlex.quote(setup_url)}
+{curl} -O {shlex.quote(setup_url)}
 venv/bin/ansible-playbook -i {inventory} node-setup.yml
 ```
 

@@ -22,14 +22,19 @@ def enabled() -> bool:
     return commands.succeeds(["selinuxenabled"])
 
 
-def allow(*, content: Path, programs: Path | None, ports: Iterable[int], changes: Changes) -> None:
-    """Let nginx serve `content` on `ports` and reach the services behind it, and systemd run what is in `programs`.
+def allow(
+    *, content: Path, certificates: Path | None, programs: Path | None, ports: Iterable[int], changes: Changes
+) -> None:
+    """Let nginx serve `content` on `ports` with the `certificates` in that folder, reach the services behind it, and
+    let systemd run what is in `programs`.
 
     Does nothing where SELinux is off. Raises SiteError.
     """
     if not enabled():
         return
     _label(content, "httpd_sys_content_t", changes)
+    if certificates is not None:
+        _label(certificates, "cert_t", changes)
     if programs is not None:
         _label(programs, "bin_t", changes)
     for port in sorted(set(ports) - _HTTPD_PORTS):

@@ -12,12 +12,12 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 from bundler.errors import SiteError
 
@@ -27,7 +27,34 @@ _LOG_TAIL = 10  # lines
 _PAUSE = 0.05  # seconds between two looks
 
 
-Probes: TypeAlias = "tuple[tuple[str, int, str], ...]"  # host, port, path
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What answers on loopback, with a status below 400, once a program is up.
+
+    Over TLS with `ca`, a file: what answers has to be `name` to those who trust that.
+    """
+
+    port: int
+    path: str
+    name: str = ""
+    ca: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}{self.path}"
+
+    def answers(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.connect()
+            if self.ca is not None:
+                context = ssl.create_default_context(cafile=str(self.ca))
+                connection.sock = context.wrap_socket(connection.sock, server_hostname=self.name)
+            connection.request("GET", self.path)
+            return connection.getresponse().status < 400
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +68,8 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `probes` are (host, port, path) that answer with a status below 400 once it is up; `configuration`
-    is all that was written into its config: when that changes it is restarted.
+    """What to run. `probes` answer once it is up; `configuration` is all that was written into its config: when that
+    changes it is restarted.
     """
 
     name: str
@@ -51,7 +78,7 @@ class Program:
     configuration: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     listens: tuple[Listen, ...] = ()
-    probes: Probes = ()
+    probes: tuple[Probe, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -185,7 +212,7 @@ def _require_free(listen: Listen, who: str) -> None:
             ) from None
 
 
-def wait_for(probes: Probes, alive: Callable[[], bool], timeout: float) -> None:
+def wait_for(probes: Iterable[Probe], alive: Callable[[], bool], timeout: float) -> None:
     """Wait until all of `probes` answer.
 
     Raises NotUpError when `alive` says no before that, or it takes longer than `timeout` seconds.
@@ -195,23 +222,11 @@ def wait_for(probes: Probes, alive: Callable[[], bool], timeout: float) -> None:
     def up() -> bool:
         if not alive():
             raise NotUpError("ended as soon as it was started")
-        waiting[:] = [probe for probe in waiting if not _answers(*probe)]
+        waiting[:] = [probe for probe in waiting if not probe.answers()]
         return not waiting
 
     if not _until(up, timeout):
-        host, port, path = waiting[0]
-        raise NotUpError(f"did not answer on http://{host}:{port}{path} within {timeout:.0f} s")
-
-
-def _answers(host: str, port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status < 400
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+        raise NotUpError(f"did not answer on {waiting[0]} within {timeout:.0f} s")
 
 
 def _until(done: Callable[[], bool], timeout: float) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from bundler.model.site import SiteConfig
 from bundler.site import index
 from bundler.site.folders import make_folder
-from bundler.site.services.daemon import Listen, Program
+from bundler.site.services.daemon import Listen, Probe, Program
 from bundler.site.services.programs import find_program
 
 
@@ -39,5 +39,5 @@ def program(config: SiteConfig, folder: Path, data: Path) -> Program:
         folder=folder,
         environment={"TMPDIR": str(temporary)},
         listens=(Listen("127.0.0.1", port, "backends.index"),),
-        probes=(("127.0.0.1", port, "/+api"),),
+        probes=(Probe(port, "/+api"),),
     )

@@ -10,12 +10,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.hashes import SHA256
+
 from bundler.errors import SiteError
 from bundler.model.site import SiteConfig
 from bundler.site.folders import make_folder
 from bundler.site.services import Store
-from bundler.site.services.daemon import Listen, Probes, Program
+from bundler.site.services.daemon import Listen, Probe, Program
 from bundler.site.services.programs import find_program
+from bundler.site.tls import Certificates, ensure
 from bundler.templates import render
 
 _USERS = ("nginx", "www-data", "nobody")
@@ -44,7 +47,7 @@ def find() -> str:
 
 def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection[Store]) -> Program:
     """An nginx of our own in front of `stores`; its config is written into `folder`."""
-    servers = _chosen(config, web_root, stores)
+    servers, tls = _chosen(config, web_root, stores), ensure(config)
     text = render(
         "bundler.site",
         "nginx.conf.j2",
@@ -54,6 +57,7 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         hosts=_listen_on(),
         names=(),
         servers=servers,
+        tls=_tls(tls),
     )
     make_folder(folder / "tmp")
     conf = folder / "nginx.conf"
@@ -64,29 +68,39 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         folder=folder,
         configuration=text,
         listens=tuple(Listen(host.strip("[]"), server.port, server.setting) for server in servers for host in _hosts()),
-        probes=_probes(servers),
+        probes=_probes(servers, config, tls),
     )
 
 
-def configuration(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> tuple[str, Probes]:
+def configuration(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> tuple[str, tuple[Probe, ...]]:
     """What the machine's own nginx needs in its conf.d, and the probes that answer then.
 
     Others may be served there too: ours are told by the names that nodes and this host reach them by.
     """
-    servers = _chosen(config, web_root, stores)
+    servers, tls = _chosen(config, web_root, stores), ensure(config)
     names = dict.fromkeys((config.address, socket.gethostname(), "localhost", "127.0.0.1", "[::1]"))
     head = "# Written by bundler: change site.yaml, then `bundler services start`.\n"
-    return head + render(
-        "bundler.site", "nginx-servers.conf.j2", hosts=_listen_on(), names=names, servers=servers
-    ), _probes(servers)
+    text = render(
+        "bundler.site", "nginx-servers.conf.j2", hosts=_listen_on(), names=names, servers=servers, tls=_tls(tls)
+    )
+    return head + text, _probes(servers, config, tls)
 
 
 def _chosen(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> list[_Server]:
     return [server for store, server in _servers(config, web_root).items() if store in stores]
 
 
-def _probes(servers: Iterable[_Server]) -> Probes:
-    return tuple(("127.0.0.1", server.port, server.probe) for server in servers)
+def _probes(servers: Iterable[_Server], config: SiteConfig, tls: Certificates | None) -> tuple[Probe, ...]:
+    name, ca = config.address.strip("[]"), tls.ca if tls else None
+    return tuple(Probe(server.port, server.probe, name, ca) for server in servers)
+
+
+def _tls(found: Certificates | None) -> dict[str, str] | None:
+    """For the template; the fingerprint is there so that nginx is started again with a new certificate."""
+    if found is None:
+        return None
+    fingerprint = found.leaf().fingerprint(SHA256()).hex()
+    return {"certificate": _quoted(found.certificate), "key": _quoted(found.key), "fingerprint": fingerprint}
 
 
 def _listen_on() -> list[str]:
@@ -97,7 +111,7 @@ def _listen_on() -> list[str]:
 def _servers(config: SiteConfig, web_root: Path) -> dict[Store, _Server]:
     ports, backends = config.ports, config.backends
     return {
-        "web": _Server("The web root", ports.web, "ports.web", "/", root=_quoted(web_root)),
+        "web": _Server("The web root", config.web_port, "ports.web", "/", root=_quoted(web_root)),
         "registry": _Server(
             "The registry", ports.registry, "ports.registry", "/v2/", location="/v2/", backend=backends.registry
         ),
@@ -107,7 +121,7 @@ def _servers(config: SiteConfig, web_root: Path) -> dict[Store, _Server]:
             "ports.index",
             "/+api",
             backend=backends.index,
-            outside_url=f"http://{config.address}:{ports.index}",
+            outside_url=config.index_url,
         ),
     }
 

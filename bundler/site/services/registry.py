@@ -18,7 +18,7 @@ from bundler.model.items import Item
 from bundler.model.site import SiteConfig
 from bundler.site.folders import make_folder
 from bundler.site.host import commands
-from bundler.site.services.daemon import Listen, Probes, Program
+from bundler.site.services.daemon import Listen, Probe, Program
 from bundler.site.services.programs import find_program
 from bundler.site.services.registry_image import UnpackedImage
 
@@ -46,7 +46,7 @@ def program(config: SiteConfig, folder: Path, data: Path) -> Program:
         configuration=text,
         environment={"OTEL_TRACES_EXPORTER": "none", "TMPDIR": str(make_folder(folder / "tmp"))},
         listens=(Listen("127.0.0.1", port, "backends.registry"),),
-        probes=probes(port),
+        probes=(probe(port),),
     )
 
 
@@ -79,9 +79,9 @@ def configure(folder: Path, port: int, data: str) -> str:
     return text
 
 
-def probes(port: int) -> Probes:
+def probe(port: int) -> Probe:
     """What answers once the registry is up."""
-    return (("127.0.0.1", port, "/v2/"),)
+    return Probe(port, "/v2/")
 
 
 def _command(folder: Path) -> tuple[str, ...]:

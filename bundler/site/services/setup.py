@@ -51,7 +51,7 @@ class SetUp:
     def ports(self) -> list[int]:
         """The ports that nodes reach."""
         ports = self.config.ports
-        by_store: dict[Store, int] = {"web": ports.web, "registry": ports.registry, "index": ports.index}
+        by_store: dict[Store, int] = {"web": self.config.web_port, "registry": ports.registry, "index": ports.index}
         return sorted(port for store, port in by_store.items() if store in self.served())
 
     def address(self, service: str) -> str:

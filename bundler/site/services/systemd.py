@@ -23,7 +23,7 @@ from bundler.site.folders import make_folder
 from bundler.site.host import accounts, commands, firewall, selinux
 from bundler.site.host.changes import Changes
 from bundler.site.services import ServiceStatus, Store, devpi, nginx, registry, registry_container, units
-from bundler.site.services.daemon import NotUpError, Probes, wait_for
+from bundler.site.services.daemon import NotUpError, Probe, wait_for
 from bundler.site.services.setup import SetUp
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class _Wanted:
 
     unit: str
     changed: bool
-    probes: Probes
+    probes: tuple[Probe, ...]
 
 
 class SystemdManager:
@@ -98,6 +98,7 @@ class SystemdManager:
         in_container = registry_container.prepared(registry_folder) is not None
         selinux.allow(
             content=make_folder(self._set_up.web_root),
+            certificates=self._set_up.root / "tls" if self._set_up.config.tls == "self-signed" else None,
             programs=None if in_container or not registry_folder.is_dir() else registry_folder,
             ports=self._set_up.ports(),
             changes=self._changes,
@@ -162,7 +163,7 @@ class SystemdManager:
                 root=root,
             )
             path = _QUADLET if quadlet else _UNITS / unit
-            probes = registry.probes(config.backends.registry)
+            probes: tuple[Probe, ...] = (registry.probe(config.backends.registry),)
         else:
             program = registry.program(config, folder, data)
             text, probes, path = program.configuration, program.probes, _UNITS / unit

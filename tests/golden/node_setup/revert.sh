@@ -23,6 +23,7 @@ require_root() {
 #   identity   which set-up this is
 #   made       every file (f) and folder (d) it made, in that order
 #   backup/    every file it changed or moved away, as it was before the first run
+#   after      commands to run once its files are in place, or are away again
 #   later/     files it moved away in a later run, because something had brought them back
 
 # put_back: leave this machine as it was before the first set-up
@@ -41,6 +42,8 @@ put_back() {
             label "$root$path"
         done
     fi
+    commands=
+    [ ! -f "$state/after" ] || commands=$(cat "$state/after")
     folders=
     [ ! -f "$state/made" ] || folders=$(grep '^d ' "$state/made" | sort -r || :)
     rm -rf "$state"
@@ -48,6 +51,15 @@ put_back() {
         [ -z "$line" ] || rmdir "$root${line#d }" 2>/dev/null || :
     done
     rmdir "$root/var/lib/bundler" 2>/dev/null || :
+    run_each "$commands"
+}
+
+# run_each COMMANDS: one a line; they are for the machine as it runs
+run_each() {
+    [ -z "$root" ] || return 0
+    printf '%s\n' "$1" | while IFS= read -r line; do
+        [ -z "$line" ] || sh -c "$line" >/dev/null 2>&1 </dev/null || echo "failed: $line" >&2
+    done
 }
 
 # label FILE: give it the SELinux context of its place

@@ -49,7 +49,7 @@ def test_what_cosign_signed(upstream: Upstream, publisher: bytes, tmp_path: Path
     with pytest.raises(TrustError, match=f"none of its 1 cosign signatures is by other.pub for {MULTI_INDEX}"):
         one(entry("docker.io/team/multi:1", "other.pub"), upstream)
     both = [entry("docker.io/team/multi:1", "cosign.pub"), entry("docker.io/team/multi:1", "other.pub")]
-    with pytest.raises(TrustError, match="is by other.pub"):
+    with pytest.raises(TrustError, match=r"is by other\.pub"):
         resolved(both, upstream)
 
 
@@ -122,5 +122,5 @@ def test_a_signature_for_something_else(internet: RunningRegistry, upstream: Ups
 def test_what_is_no_key(internet: RunningRegistry, upstream: Upstream, tmp_path: Path, content: bytes) -> None:
     internet.push_image("team/unsigned", "1")
     (tmp_path / "key.pub").write_bytes(content)
-    with pytest.raises(ProfileError, match="key.pub is no public key in PEM"):
+    with pytest.raises(ProfileError, match=r"key\.pub is no public key in PEM"):
         one(entry("docker.io/team/unsigned:1", "key.pub"), upstream)

@@ -110,7 +110,7 @@ def test_selinux_is_told_what_nginx_may(tmp_path: Path, recorder: Recorder, chan
     content.mkdir()
     programs.mkdir()
     for _ in range(2):
-        selinux.allow(content=content, programs=programs, ports=[80, 3141, 5000], changes=changes)
+        selinux.allow(certificates=None, content=content, programs=programs, ports=[80, 3141, 5000], changes=changes)
     changed = recorder.changing("semanage", "setsebool")
     assert changed == [
         f"semanage fcontext -a -t httpd_sys_content_t {re.escape(str(content))}(/.*)?",
@@ -135,7 +135,7 @@ def test_selinux_is_told_what_nginx_may(tmp_path: Path, recorder: Recorder, chan
 def test_without_selinux_nothing_is_asked(tmp_path: Path, recorder: Recorder, changes: Changes) -> None:
     recorder.program("selinuxenabled", **{"": "exit 1"})
     recorder.program("semanage")
-    selinux.allow(content=tmp_path, programs=tmp_path, ports=[5000], changes=changes)
+    selinux.allow(certificates=None, content=tmp_path, programs=tmp_path, ports=[5000], changes=changes)
     assert recorder.changing("semanage") == []
 
 
@@ -144,7 +144,7 @@ def test_a_machine_without_semanage_is_told_what_to_install(
 ) -> None:
     recorder.program("selinuxenabled")
     with pytest.raises(SiteError) as caught:
-        selinux.allow(content=tmp_path, programs=tmp_path, ports=[5000], changes=changes)
+        selinux.allow(certificates=None, content=tmp_path, programs=tmp_path, ports=[5000], changes=changes)
     assert "policycoreutils-python-utils" in caught.value.hint
 
 
