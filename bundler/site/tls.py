@@ -38,7 +38,7 @@ _SERVER_LIFE = dt.timedelta(days=825)
 _RENEWED_BEFORE = dt.timedelta(days=90)
 _SKEW = dt.timedelta(days=1)  # nodes behind the gap may have no clock to go by
 _HINT = (
-    "name a certificate, chain included, that is for the site's address, its key, and the CA that issued it; of a site's "
+    "name a certificate, chain included, that is for the address, its key, and the CA that issued it; of a site's "
     "own CA, delete the folder `tls` in its root: install then makes a new one, which nodes have to be told"
 )
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

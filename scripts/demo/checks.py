@@ -140,6 +140,14 @@ def pull_by_original_name(journey: Journey) -> str:
     return _pull(journey, _images(journey))
 
 
+def containerd_pulls(journey: Journey) -> str:
+    """containerd fetches every image under its upstream's name, by the hosts.toml that the site made."""
+    names = _images(journey)
+    for name in names:
+        journey.node.containerd_pull(name)
+    return f"{len(names)} images, {names[0]} …"
+
+
 def pip_installs(journey: Journey) -> str:
     """pip installs ansible from devpi into a fresh virtual environment, and it runs."""
     journey.node.pip("ansible", "install", "--quiet", "--requirement", str(_REQUIREMENTS.absolute()))
@@ -194,6 +202,7 @@ CHECKS = (
     Check("node: dnf info", dnf_info, "nothing was installed"),
     Check("node: pull images, the site's names", pull_by_site_name),
     Check("node: pull images, the original names", pull_by_original_name),
+    Check("node: containerd, the original names", containerd_pulls, "containerd runs as root only"),
     Check("node: pip install ansible", pip_installs),
     Check("node: curl a file, compare its checksum", curl_fetches),
     Check("node: the site's check.sh", check_script, "setup.sh, which goes first, takes root"),

@@ -107,6 +107,19 @@ class Node:
         self.run(["skopeo", *options, *copy])
         return "skopeo"
 
+    def containerd_pull(self, image: str) -> None:
+        """Have a containerd of this machine fetch all of an image; where it gets it, its own hosts.toml say."""
+        folder = self.folder / "containerd"
+        folder.mkdir(exist_ok=True)
+        socket = folder / "socket"
+        (folder / "config.toml").write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        places = {"config": folder / "config.toml", "root": folder / "root", "state": folder / "state"}
+        options = [f"--{name}={place}" for name, place in {**places, "address": socket}.items()]
+        fetch = 'for i in $(seq 100); do [ -S "$1" ] && break; sleep 0.1; done; '
+        fetch += 'ctr --address "$1" content fetch --hosts-dir /etc/containerd/certs.d "$2"'
+        script = f'{shlex.join(["containerd", *options])} >"$3" 2>&1 & ({fetch}); code=$?; kill $!; wait; exit $code'
+        self.run(["sh", "-c", script, "sh", str(socket), image, str(folder / "log")])
+
     def pip(self, environment: str, *arguments: str) -> str:
         """Run pip in the machine's virtual environment of that name, a fresh one the first time; what it printed."""
         return self.run([str(self._venv(environment) / "bin" / "pip"), *arguments], env=self._pip_settings())
