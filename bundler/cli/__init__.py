@@ -13,7 +13,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from bundler import __version__
-from bundler.cli import bundles, connected, site
+from bundler.cli import bundles, connected, doctor, site
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -22,7 +22,7 @@ def cli() -> None:
     """Carry RPMs, container images, Python wheels and files across an air gap in one verified tarball.
 
     On a connected machine: plan, lock, build. Anywhere: verify, inspect, diff, sign, split, join. On the closed side:
-    install, status, rollback, prune, receipt, services, nodes, check-node, uninstall.
+    install, status, rollback, prune, receipt, services, nodes, check-node, uninstall. Both: doctor.
     """
 
 
@@ -51,6 +51,7 @@ for _command in (
         site.check_node,
         site.uninstall,
     ),
+    doctor.doctor,
 ):
     cli.add_command(_command)
 

@@ -38,10 +38,11 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command has to say on stdout."""
+    """What a command has to say on stdout. It may end with another code than 0: what was asked for is not well."""
 
     document: Any
     lines: Iterable[str] = ()
+    exit_code: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
         else:
             for line in answer.lines:
                 click.echo(line)
+        if answer.exit_code:
+            sys.exit(answer.exit_code)
 
     return run
 

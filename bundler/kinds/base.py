@@ -3,10 +3,11 @@
 A kind is a folder of this package named as its section in the profile, and each verb is a file in it:
 
     spec.py      class Spec (pydantic, frozen, strict on keys)      what a person writes; parsing it is pure
-    resolve.py   resolve(spec, targets, upstream) → items         online; the only verb that gets an upstream
+    resolve.py   resolve(spec, targets, upstream) → items         online; it and `ask` get an upstream
     load.py      load(items, site) → steps                         offline; the only verb that gets a site
     emit.py      emit(items, served) → NodeFiles                   pure: plain data in, text out
     prove.py     prove(items, content) → problems                  either side: reads the bundle's own bytes
+    ask.py       ask(spec, targets, upstream) → questions          online: whether `resolve` would be answered at all
 
 What holds for every kind (tests/contract runs it over KINDS):
 
@@ -20,6 +21,7 @@ What holds for every kind (tests/contract runs it over KINDS):
   done again write nothing.
 - `prove` says, a line each, what keeps the items from being installed from the bundle alone; it trusts neither items
   nor bytes, and asks no network.
+- `ask` has a question for each place that `resolve` would turn to: what it is, and a call that costs little.
 - `emit` is deterministic, reads nothing but its arguments, and names no upstream host as a place to fetch from.
 
 Adding a kind is a folder and a line in KINDS (`bundler/kinds/__init__.py`): the pipeline never names one.
@@ -69,6 +71,12 @@ class Prove(Protocol):
     def __call__(self, items: tuple[Item, ...], content: Content, /) -> Iterable[str]: ...
 
 
+class Ask(Protocol):
+    def __call__(
+        self, spec: Any, targets: tuple[Target, ...], upstream: Upstream, /
+    ) -> Iterable[tuple[str, Callable[[], object]]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind by its name.
@@ -98,6 +106,10 @@ class Kind:
     @property
     def prove(self) -> Prove:
         return cast("Prove", self._member("prove", "prove"))
+
+    @property
+    def ask(self) -> Ask:
+        return cast("Ask", self._member("ask", "ask"))
 
     def _member(self, verb: str, name: str) -> object:
         return member(f"bundler.kinds.{self.name}.{verb}", name)

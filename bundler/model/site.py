@@ -57,6 +57,7 @@ class ExternalRegistry(StrictModel):
     """A registry that bundler pushes to and nodes pull from, in place of its own."""
 
     url: Url
+    ca: str | None = Field(default=None, description="a CA's file in PEM that it is trusted by, beside the machine's")
     credentials: Credentials | None = None
     pull_credentials: Credentials | None = Field(
         default=None, description="what a cluster shows to pull; the password's file lies where Ansible runs"
@@ -71,6 +72,7 @@ class ExternalIndex(StrictModel):
 
     upload_url: Url
     simple_url: Url
+    ca: str | None = Field(default=None, description="a CA's file in PEM that it is trusted by, beside the machine's")
     credentials: Credentials | None = None
 
 

@@ -30,6 +30,7 @@ from bundler.errors import SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, SiteConfig
 from bundler.site.services.programs import find_program
+from bundler.site.session import new_session
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +246,9 @@ class _External:
 
     def __init__(self, config: ExternalIndex) -> None:
         self._config = config
-        self._http = _Http("see that the index of site.yaml answers and takes this user's uploads", config.credentials)
+        self._http = _Http(
+            "see that the index of site.yaml answers and takes this user's uploads", config.credentials, config.ca
+        )
         self._simple = config.simple_url.rstrip("/") + "/"
 
     def open(self, name: str, version: str) -> None:
@@ -282,9 +285,10 @@ class _External:
 
 
 class _Http:
-    """Requests to one index. Nothing of the environment has a say: no proxy, no .netrc."""
+    """Requests to one index, trusted by the file `ca` beside what the machine trusts."""
 
-    def __init__(self, hint: str, credentials: Credentials | None = None) -> None:
+    def __init__(self, hint: str, credentials: Credentials | None = None, ca: str | None = None) -> None:
+        self._ca = ca
         self._hint = hint
         self._auth = (credentials.username, _first_line(Path(credentials.password_file))) if credentials else None
         self._local = threading.local()
@@ -343,8 +347,7 @@ class _Http:
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            session = requests.Session()
-            session.trust_env = False
+            session = new_session(self._ca)
             session.auth = self._auth
             self._local.session = session
         found: requests.Session = self._local.session

@@ -41,7 +41,9 @@ class RegistryStore:
     def __init__(self, config: SiteConfig) -> None:
         external = config.registry
         url = external.url if external else f"http://127.0.0.1:{config.backends.registry}"
-        self._client = RegistryClient(url, external.credentials if external else None)
+        self._client = RegistryClient(
+            url, external.credentials if external else None, external.ca if external else None
+        )
         self._lock = threading.Lock()
         self._one_at_a_time: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._repositories: dict[str, list[str]] = defaultdict(list)

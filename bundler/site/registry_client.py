@@ -7,7 +7,6 @@ the environment has a say (no proxy, no .netrc): a site's registry is the one th
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,12 +16,12 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from requests.utils import parse_dict_header
 
 from bundler.errors import BundlerError, ConfigError, SiteError, SpaceError
 from bundler.model.site import Credentials
+from bundler.site.session import new_session
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +47,10 @@ class RegistryClient:
     Requests are tried again on broken connections, 429 and 5xx. May be used from several threads.
     """
 
-    def __init__(self, url: str, credentials: Credentials | None) -> None:
+    def __init__(self, url: str, credentials: Credentials | None, ca: str | None = None) -> None:
+        """`ca` is a file that the registry is trusted by, beside what the machine trusts."""
         parts = urlsplit(url)
+        self._ca = ca
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._prefix = parts.path.strip("/")
         self._login = _Login(credentials, self._origin)
@@ -139,7 +140,7 @@ class RegistryClient:
         except (requests.exceptions.SSLError, requests.exceptions.InvalidURL) as error:
             raise SiteError(
                 f"the registry at {self._origin} cannot be used: {error}",
-                hint="see registry.url in site.yaml; a private CA must be among the machine's trusted certificates",
+                hint="see registry.url in site.yaml; a private CA is named by registry.ca, or is among the machine's",
             ) from error
         except requests.RequestException as error:
             raise _AgainError(
@@ -153,9 +154,7 @@ class RegistryClient:
         """A session for each thread: requests does not promise that one can be shared."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
-            session.trust_env = False
-            session.mount("https://", _SystemTrust())
+            session = self._local.session = new_session(self._ca)
         return session
 
     def _path(self, repository: str) -> str:
@@ -174,13 +173,6 @@ class _AgainError(Exception):
     def __init__(self, because: BundlerError) -> None:
         super().__init__(because.message)
         self.because = because
-
-
-class _SystemTrust(HTTPAdapter):
-    """https that also trusts the machine's own certificate store, where a company has its private CA."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=ssl.create_default_context(), **kwargs)
 
 
 class _Login:

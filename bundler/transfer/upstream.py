@@ -104,6 +104,10 @@ class Upstream:
 
         return retry(self.config.retries, location, attempt, stop=self.stopped)
 
+    def reach(self, url: str) -> None:
+        """See that `url` would be answered, without taking anything. Raises FetchError."""
+        retry(self.config.retries, url, lambda: self._http.size(url), stop=self.stopped)
+
     def download(self, url: str, to: Path, *, size: int | None = None, sha256: str | None = None) -> None:
         """Bring metadata to the file `to`; an interrupted transfer goes on in its middle.
 

@@ -1,0 +1,1 @@
+"""`bundler doctor`: a module for each side of the gap."""
