@@ -72,7 +72,7 @@ def _release(release: InstalledRelease, site: Site, sample: int | None) -> Findi
         return Finding(what, "ok", f"{len(chosen)} of its {len(steps)} objects are right, {size}")
     more = [f"and {len(damaged) - _NAMED} more"] if len(damaged) > _NAMED else []
     remedy = (
-        f"bundler uninstall {release.name} --purge, then install its bundle again"
+        f"delete what is damaged below {site.root}, then install its bundle again: it brings what lacks"
         if release.current
         else f"bundler prune {release.name}: a rollback to it is not safe"
     )

@@ -55,7 +55,7 @@ def test_a_site_that_is_well(admin: Site) -> None:
     assert "remedy for TLS" in text  # plain HTTP is a warning, and no failure
 
 
-def test_bytes_that_changed_on_the_disk(admin: Site) -> None:
+def test_bytes_that_changed_on_the_disk(admin: Site, bundle: Path) -> None:
     """A file, a package and a layer, each with one bit turned: all are named, by what nodes get."""
     hurt = []
     release = next((admin.root / "repos/.releases").iterdir())
@@ -74,6 +74,11 @@ def test_bytes_that_changed_on_the_disk(admin: Site) -> None:
     assert "files/dl.k8s.io/release/v1.35.4/bin/linux/amd64/kubeadm: nodes get other bytes" in said
     assert ".rpm: nodes get other bytes" in said
     assert f"images/blobs/sha256/{hurt[2].parent.name}: nodes get other bytes" in said
+    # The remedy is one.
+    for path in hurt:
+        path.unlink()
+    admin.install(bundle)
+    assert examine(admin, "--all")[0] == 0
 
 
 def test_what_is_lost(admin: Site) -> None:
