@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bundler.bundle.delta import DELTA, Delta
 from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
+from bundler.errors import BundleError
 from bundler.model.items import Object
 
 BLOCK = 512
@@ -73,6 +74,8 @@ def layout(manifest: Manifest, delta: Delta | None = None) -> Layout:
     members: dict[str, Member] = {}
     offset = 0
     for path, size, mode in entries:
+        if path in members:
+            raise BundleError(f"{path} would stand in the bundle twice", hint="get it again from where it was made")
         data_at = offset + len(header(f"{manifest.folder}/{path}", size, mode))
         members[path] = Member(path, size, mode, offset, data_at)
         offset = members[path].end

@@ -6,7 +6,7 @@ An object is written once, under `objects`; items name their objects by path.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError
@@ -21,6 +21,7 @@ Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 _PATH_LIMIT = 1024
+_TEXT_LIMIT = 512
 
 
 def check_path(path: str) -> str:
@@ -34,7 +35,21 @@ def check_path(path: str) -> str:
     return path
 
 
+def one_line(text: str | None) -> str | None:
+    """What upstream says as a `Text`: on one line, cut off where it is too long; None where nothing is left of it."""
+    words = " ".join((text or "").split())
+    return "".join(letter for letter in words if letter.isprintable())[:_TEXT_LIMIT] or None
+
+
+def _check_text(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text[:80]!r} is no line of text")
+    return text
+
+
 ObjectPath = Annotated[str, AfterValidator(check_path)]
+# People read these, on terminals too: no control characters, no reordering ones.
+Text = Annotated[str, StringConstraints(max_length=_TEXT_LIMIT), AfterValidator(_check_text)]
 SourceText = Annotated[str, AfterValidator(lambda text: source_text(parse_source(text)))]
 
 
@@ -52,12 +67,12 @@ class ItemRecord(StrictModel):
     """One entry of `items`; `objects` are paths."""
 
     kind: Name
-    name: str = Field(min_length=1, max_length=512)
-    version: str = Field(max_length=512)
+    name: Text = Field(min_length=1)
+    version: Text
     objects: list[str]
     attributes: dict[str, JsonValue] = Field(default={})
-    purl: str | None = None
-    licence: str | None = None
+    purl: Text | None = None
+    licence: Text | None = None
 
 
 class ContentsRecord(StrictModel):
@@ -123,6 +138,9 @@ def to_items(record: ContentsRecord, what: str) -> tuple[tuple[Item, ...], tuple
     }
     if len(objects) != len(record.objects):
         raise BundleError(f"{what}: a path stands in `objects` twice", hint="get it again from where it was made")
+    for path in objects:
+        if above := next((folder for folder in _folders(path) if folder in objects), None):
+            raise BundleError(f"{what}: {above!r} is a file and a folder", hint="get it again from where it was made")
     items = []
     for entry in record.items:
         missing = next((path for path in entry.objects if path not in objects), None)
@@ -135,6 +153,14 @@ def to_items(record: ContentsRecord, what: str) -> tuple[tuple[Item, ...], tuple
         items.append(Item(entry.kind, entry.name, entry.version, parts, entry.attributes, entry.purl, entry.licence))
     named = {obj.path for item in items for obj in item.objects}
     return tuple(items), tuple(obj for path, obj in objects.items() if path not in named)
+
+
+def _folders(path: str) -> Iterator[str]:
+    """The folders that `path` lies in."""
+    at = path.find("/")
+    while at != -1:
+        yield path[:at]
+        at = path.find("/", at + 1)
 
 
 def not_canonical(what: str) -> BundleError:

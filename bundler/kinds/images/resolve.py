@@ -16,6 +16,7 @@ from bundler.kinds.images.platform import Platform
 from bundler.kinds.images.reference import Reference
 from bundler.kinds.images.spec import Spec
 from bundler.kinds.images.walk import Walk, Wanted
+from bundler.model.contents import one_line
 from bundler.model.items import Item, Object
 from bundler.model.target import Target
 
@@ -145,7 +146,7 @@ def _item(image: Walk, of_layout: tuple[Object, ...]) -> Item:
         objects=(*image.objects.values(), *of_layout),
         attributes=attributes.as_json(),
         purl=_purl(image),
-        licence=image.licence,
+        licence=one_line(image.licence),
     )
 
 

@@ -24,6 +24,7 @@ from bundler.kinds.rpms.newest import newest
 from bundler.kinds.rpms.origin import Origin
 from bundler.kinds.rpms.repodata import Checksum, Package, fetch_first, is_absent, read_if_there, read_packages
 from bundler.kinds.rpms.subset import Placed, write_subset
+from bundler.model.contents import one_line
 from bundler.model.items import Download, Item, Object
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def _package_item(origin: Origin, held: _Held) -> Item:
             sourcerpm=package.sourcerpm,
         ).as_json(),
         purl=PackageURL("rpm", target.distro, nevra.name, version, qualifiers).to_string(),
-        licence=package.licence or None,
+        licence=one_line(package.licence),
     )
 
 
@@ -265,7 +266,7 @@ def _repository_item(
     return Item(
         kind="rpms",
         name=origin.repo.id,
-        version=origin.repomd.revision or hashlib.sha256(origin.repomd.data).hexdigest()[:16],
+        version=one_line(origin.repomd.revision) or hashlib.sha256(origin.repomd.data).hexdigest()[:16],
         objects=tuple(repodata),
         attributes=RepositoryAttributes(
             repo=origin.repo.id,

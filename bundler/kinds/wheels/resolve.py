@@ -24,6 +24,7 @@ from bundler.kinds.wheels.pip import Pin, Pip
 from bundler.kinds.wheels.requirements import LIMIT, Inputs, asked, gather
 from bundler.kinds.wheels.source import choose_index, original
 from bundler.kinds.wheels.spec import Spec
+from bundler.model.contents import one_line
 from bundler.model.items import Download, Item, Object
 from bundler.model.target import Target
 from bundler.transfer.upstream import Upstream
@@ -218,7 +219,7 @@ def _items(wheels: Iterable[Wheel]) -> Iterable[Item]:
                 metadata=metadata.form(),
             ).as_json(),
             purl=f"pkg:pypi/{metadata.project}@{quote(metadata.version)}?file_name={quote(file_name)}",
-            licence=metadata.licence,
+            licence=one_line(metadata.licence),
         )
 
 
