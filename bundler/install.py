@@ -15,7 +15,7 @@ from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import write_receipt
 from bundler.bundle.signature import trusted_keys, vouched
-from bundler.errors import SiteError
+from bundler.errors import BundleError, SiteError
 from bundler.kinds import KINDS
 from bundler.kinds.base import Step
 from bundler.model.items import Item
@@ -167,10 +167,12 @@ def _publish(
 ) -> Installed:
     """Have `load` do what it takes for `manifest` to be in the stores of `site`, which is open, and switch to it."""
     inputs.keep_site(site.config)
+    # Before anything is loaded: it takes the items alone, and finds fault with those of another make.
+    served = Served(site.config, manifest.name, manifest.version, site.trusted())
+    nodes = emit(manifest.items, served)
     logger.info("loading %s %s", manifest.name, manifest.version)
     load([tuple(kind.load(by_section[kind.name], site)) for kind in KINDS])
-    served = Served(site.config, manifest.name, manifest.version, site.trusted())
-    site.commit(emit(manifest.items, served))
+    site.commit(nodes)
     written = site.written
     return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
 
@@ -207,8 +209,14 @@ def emit_into(folder: Path, config: SiteConfig, name: str | None) -> list[Path]:
 
 
 def emit(items: Sequence[Item], served: Served) -> NodeFiles:
-    """The node files of a release."""
-    parts = [kind.emit(tuple(item for item in items if item.kind == kind.name), served) for kind in KINDS]
-    for recipe in RECIPES:
-        parts += [recipe.emit(item, tuple(items), served) for item in items if item.kind == recipe.name]
-    return compose(served, parts)
+    """The node files of a release. Raises BundleError for items that none can be made of."""
+    try:
+        parts = [kind.emit(tuple(item for item in items if item.kind == kind.name), served) for kind in KINDS]
+        for recipe in RECIPES:
+            parts += [recipe.emit(item, tuple(items), served) for item in items if item.kind == recipe.name]
+        return compose(served, parts)
+    except ValueError as error:  # what bundler wrote has a place; what somebody else wrote need not
+        raise BundleError(
+            f"{served.name} {served.version}: its node files cannot be made: {error}",
+            hint="the bundle was not made by bundler; ask where it comes from",
+        ) from error

@@ -25,8 +25,8 @@ class ImageAttributes(Attributes):
     """One image as a bundle holds it. At the site it lies in `repository`: the original path, its registry stripped."""
 
     reference: str = Field(description="full name, as in the profile after completion")
-    registry: Annotated[str, StringConstraints(pattern=f"^{REGISTRY}$")]
-    repository: Annotated[str, StringConstraints(pattern=f"^{REPOSITORY}$")]
+    registry: Annotated[str, StringConstraints(pattern=f"^{REGISTRY}$", max_length=255)]
+    repository: Annotated[str, StringConstraints(pattern=f"^{REPOSITORY}$", max_length=255)]
     tags: tuple[Annotated[str, StringConstraints(pattern=f"^{TAG}$")], ...]
     digest: Digest = Field(description="of the manifest or index that the reference stands for in the bundle")
     media_type: str = Field(description="of that manifest or index")

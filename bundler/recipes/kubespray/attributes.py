@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
+from bundler.kinds.images.reference import Reference
 from bundler.model.attributes import Attributes
 from bundler.model.contents import ObjectPath
 from bundler.model.target import StrictModel
@@ -15,6 +16,7 @@ FILES = "{files}"  # root URL of the site's files: what lay at https://HOST/PATH
 REGISTRY = "{registry}"  # `host:port[/prefix]` of the site's registry
 
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+ImageName = Annotated[str, AfterValidator(lambda text: Reference.parse(text) and text)]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -34,7 +36,7 @@ class KubesprayAttributes(Attributes):
     vars: dict[Variable, JsonValue]
     python: tuple[Annotated[str, StringConstraints(pattern=r"^3\.\d{1,2}$")], ...]
     variables: dict[Variable, Line]
-    images: tuple[Line, ...] = Field(description="what was asked for, by original names")
+    images: tuple[ImageName, ...] = Field(description="what was asked for, by original names")
     files: tuple[Line, ...] = Field(description="what was asked for, by original URLs")
     packages: dict[str, tuple[Line, ...]] = Field(description="by target")
     charts: tuple[CarriedChart, ...] = ()
