@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,8 @@ from bundler.model.contents import check_path
 # A source tree has thousands of files and some megabytes; an archive far beyond that was not made to be one.
 _MEMBERS = 100_000
 _BYTES = 2 << 30
-_BROKEN = (tarfile.TarError, EOFError)
+# What tarfile, and the decompressors below it, say of bytes that are no archive.
+_BROKEN = (tarfile.TarError, EOFError, OSError, ValueError, TypeError, OverflowError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def _read(repo: RepoMetadata) -> Any:
     with opened(repo, repo.comps) as plain:
         try:
             comps.fromxml_str(plain.read().decode())
-        except (libcomps.ParserError, UnicodeDecodeError) as error:
+        except (libcomps.ParserError, UnicodeDecodeError, TypeError) as error:  # TypeError: of a text with a NUL in it
             why = " ".join(comps.get_last_errors()) or error
             raise ResolveError(
                 f"repository {repo.id}: {repo.comps.name} is no comps.xml: {why}",

@@ -11,6 +11,7 @@ from pysequoia.packet import PacketPile, Tag
 
 from bundler.errors import ProfileError
 from bundler.kinds.rpms.attributes import KeyAttributes
+from bundler.kinds.rpms.openpgp import tag_of
 from bundler.model.items import Item, Object
 from bundler.model.target import Target
 
@@ -77,11 +78,12 @@ def read_fingerprints(content: bytes, what: str) -> tuple[str, ...]:
     """
     try:
         certificates = pysequoia.Cert.split_bytes(content)
+        secret = _holds_secret(content)
     except RuntimeError as error:
         raise ProfileError(f"gpgkey {what} is no OpenPGP key: {str(error).splitlines()[0]}", hint=_HINT) from None
     if not certificates:
         raise ProfileError(f"gpgkey {what} is no OpenPGP key: it holds no certificate", hint=_HINT)
-    if _holds_secret(content):
+    if secret:
         raise ProfileError(
             f"gpgkey {what} holds a secret key: a bundle shows it to everybody", hint="export the public key alone"
         )
@@ -96,7 +98,8 @@ def takes_sha1(target: Target) -> bool:
 
 def _holds_secret(content: bytes) -> bool:
     packets = PacketPile.from_bytes(content)  # of armored blocks it reads the first alone
-    return b"PRIVATE KEY BLOCK" in content or any(packet.tag in (Tag.SecretKey, Tag.SecretSubkey) for packet in packets)
+    secret = (Tag.SecretKey, Tag.SecretSubkey)
+    return b"PRIVATE KEY BLOCK" in content or any(tag_of(packet) in secret for packet in packets)
 
 
 def _file_name(location: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pysequoia
@@ -60,13 +61,18 @@ class Keys:
     """
 
     def __init__(self, files: Iterable[bytes], *, sha1: bool = False) -> None:
-        """`files` hold certificates, armored or not, as `keys.read_fingerprints` accepts them."""
+        """`files` hold certificates, armored or not; one that cannot be read vouches for nothing."""
         self._sha1 = sha1
         self._bodies: dict[str, bytes] = {}
-        for certificate in (each for content in files for each in pysequoia.Cert.split_bytes(content)):
-            for packet in PacketPile.from_bytes(bytes(certificate)):
-                if packet.tag in (Tag.PublicKey, Tag.PublicSubkey) and packet.key_id:
-                    self._bodies[packet.key_id.lower()] = packet.body
+        for content in files:
+            with suppress(RuntimeError):
+                for certificate in pysequoia.Cert.split_bytes(content):
+                    self._add(certificate)
+
+    def _add(self, certificate: pysequoia.Cert) -> None:
+        for packet in PacketPile.from_bytes(bytes(certificate)):
+            if tag_of(packet) in (Tag.PublicKey, Tag.PublicSubkey) and packet.key_id:
+                self._bodies[packet.key_id.lower()] = packet.body
 
     def verify(self, signature: bytes, data: Iterable[bytes]) -> None:
         """See that one of these keys made `signature`, armored or not, over `data`, which is read once.
@@ -98,9 +104,17 @@ class Keys:
             raise SignatureError(f"{by} and cannot be checked: {error}") from None
 
 
+def tag_of(packet: Packet) -> Tag | None:
+    """What a packet is; None for a sort that pysequoia does not know."""
+    try:
+        return packet.tag
+    except RuntimeError:
+        return None
+
+
 def _signatures(signature: bytes) -> list[_Signature]:
     try:
-        return [_parse(packet) for packet in PacketPile.from_bytes(signature) if packet.tag == Tag.Signature]
+        return [_parse(packet) for packet in PacketPile.from_bytes(signature) if tag_of(packet) == Tag.Signature]
     except (RuntimeError, IndexError):
         raise SignatureError("is no OpenPGP signature") from None
 

@@ -375,7 +375,7 @@ def parse(parser: Callable[..., None], file: Path, what: str, **callbacks: objec
 
     try:
         parser(str(file), warningcb=warn, **callbacks)
-    except (createrepo_c.CreaterepoCError, OSError) as error:
+    except (createrepo_c.CreaterepoCError, OSError, UnicodeDecodeError) as error:
         raise ResolveError(f"{what} cannot be parsed: {error}", hint=_ASK_UPSTREAM) from None
 
 

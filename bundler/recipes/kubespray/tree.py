@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -80,7 +82,16 @@ def read_archive(archive: Path, origin: str) -> Tree:
                     raise unknown_layout(origin, f"it has more than {_MEMBERS_LIMIT} members")
                 if path in _WANTED and member.isreg() and (file := opened.extractfile(member)):
                     found[path] = _limited(file.read(_FILE_LIMIT + 1), path, origin)
-    except (tarfile.TarError, EOFError) as error:
+    except (
+        tarfile.TarError,
+        EOFError,
+        OSError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         raise unknown_layout(origin, f"it cannot be read as a tarball: {error}") from None
     return _checked(origin, found)
 
