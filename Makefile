@@ -9,7 +9,7 @@ DEMO_STAMP := $(VENV)/.demo-installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench fuzz fmt lock clean
+.PHONY: help venv demo test check bench soak fuzz fmt lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ check: $(STAMP)  ## what must pass before a change goes in: format, lint, types,
 bench: $(STAMP)  ## bundler beside the tools people use in its place, measured; ARGS=--small for a quick look
 	scripts/install-system-packages.sh
 	$(BIN)/python -m scripts.bench $(ARGS)
+
+soak: $(STAMP)  ## half an hour of faults and load: builds and installs killed at 50 points each, 50 clients during upgrades
+	scripts/install-system-packages.sh
+	BUNDLER_FAULT_POINTS=50 BUNDLER_LOAD_SECONDS=60 $(BIN)/python -m pytest -q tests/e2e/test_fault_matrix.py tests/e2e/test_load.py
 
 fuzz: $(STAMP)  ## an hour of coverage-guided fuzzing of all that reads what others wrote; ARGS="--seconds 60"
 	$(BIN)/python -m pip install --quiet 'atheris>=3'

@@ -3,8 +3,8 @@
 # Does nothing where they are all there; without root it only says which ones are missing.
 set -eu
 
-packages="ca-certificates containerd createrepo-c curl debootstrap dnf dnf-plugins-core docker-registry gnupg iproute2 make nginx podman
-          python3-venv rpm runc shellcheck skopeo strace util-linux"
+packages="ca-certificates containerd createrepo-c curl debootstrap dnf dnf-plugins-core docker-registry faketime gnupg
+          iproute2 make nginx podman python3-venv rpm runc shellcheck skopeo strace util-linux"
 
 missing=""
 for package in $packages; do

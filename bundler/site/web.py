@@ -269,6 +269,7 @@ class _Load:
         if not self.published:
             os.sync()  # the bytes are on the disk before the names that vouch for them
             self._staged.rename(self._complete)
+            sync_folder(self._complete.parent)  # and the tree before the link that leads to it
         link = self._directory / self._release.name
         if not leads_to(link, self._complete):
             note_before(self._directory, self._release.name, self._part())

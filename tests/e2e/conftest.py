@@ -10,6 +10,7 @@ import pytest
 from scripts.demo.hosts import can_make_namespaces
 from scripts.demo.internet import Internet, internet
 from scripts.demo.journey import Journey, inside, journey
+from tests.e2e.story import Months, build_months
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,9 @@ def sealed_way(tmp_path_factory: pytest.TempPathFactory, upstream: Internet, way
     work = tmp_path_factory.mktemp("sealed")
     with inside(work, upstream, way.bundle, gap=True, say=print, tls=True) as there:
         yield there
+
+
+@pytest.fixture(scope="session")
+def months(upstream: Internet, tmp_path_factory: pytest.TempPathFactory) -> Months:
+    """Three releases of one name."""
+    return build_months(upstream, tmp_path_factory.mktemp("months"))

@@ -14,7 +14,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from bundler.errors import SiteError
 logger = logging.getLogger(__name__)
 
 _LOG_TAIL = 10  # lines
+_ORPHANS_END_WITHIN = 5.0  # seconds
 _PAUSE = 0.05  # seconds between two looks
 
 
@@ -111,6 +112,7 @@ class Daemon:
 
     def start(self, program: Program, *, timeout: float) -> None:
         """Start `program` and wait until it answers. Raises SiteError with the end of its log when it does not."""
+        self._end_orphans()
         for listen in program.listens:
             _require_free(listen, program.name)
         with self.log.open("ab") as log:
@@ -137,8 +139,27 @@ class Daemon:
             logger.info("stopping %s (pid %d)", self.folder.name, pid)
             os.kill(pid, number)
             _until(lambda: self.pid() is None, timeout)
+        self._end_orphans()
         self._pid.unlink(missing_ok=True)
         self._identity.unlink(missing_ok=True)
+
+    def _end_orphans(self) -> None:
+        """End what a program that was killed left running: nginx's workers go on, and hold its ports.
+
+        They are of the session that it was started in, which is called by its number. While there is a process of that
+        number, it is the leader of another session.
+        """
+        try:
+            session = int(self._pid.read_text())
+        except (FileNotFoundError, ValueError):
+            return
+        if _started(session) is not None:
+            return
+        for pid in _of_session(session):
+            logger.info("ending process %d, which %s left behind", pid, self.folder.name)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _until(lambda: not any(_of_session(session)), _ORPHANS_END_WITHIN)
 
 
 class NotUpError(Exception):
@@ -184,6 +205,15 @@ def _started(pid: int) -> str | None:
         return None
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{numbers[18]}@{boot}"
+
+
+def _of_session(session: int) -> Iterator[int]:
+    """The processes of a session (proc(5))."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, number = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(number) == session and state not in "ZX":
+                yield int(stat.parent.name)
 
 
 def _reap(pid: int) -> None:
