@@ -34,8 +34,9 @@ demo:  ## the whole job on this machine: build, carry, install, use it from a no
 	$(MAKE) --no-print-directory $(DEMO_STAMP)
 	$(BIN)/python -m scripts.demo $(ARGS)
 
-test: $(STAMP)  ## every test, the end-to-end ones too
-	$(BIN)/python -m pytest $(ARGS)
+# End-to-end tests have the machine to themselves: they measure, they kill, and each makes its network.
+test: $(STAMP)  ## every test, the end-to-end ones too; ARGS=tests/site: those alone
+	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(BIN)/python -m pytest -n 2 -m "not e2e" && $(BIN)/python -m pytest -m e2e)
 
 check: $(STAMP)  ## what must pass before a change goes in: format, lint, types, tests
 	$(BIN)/ruff format --check .
