@@ -285,12 +285,27 @@ def test_a_podman_without_quadlets_gets_a_unit(installed: World) -> None:
         '#!/bin/sh\n[ "$1" = version ] && { echo 4.3.1; exit; }\nexec /usr/bin/podman "$@"\n',
         mode=0o755,
     )
-    admin.run(["bundler", "install", _BUNDLE, "--address", admin.address])
+    admin.run(["bundler", "install", _BUNDLE, "--address", admin.address, "--tls", "self-signed"])
     assert admin.sh("systemctl show -P FragmentPath bundler-registry").strip().startswith("/etc/systemd/system/")
     assert admin.sh("podman ps --format '{{.Names}}'").split() == ["bundler-registry"]
     test_units_are_sound(installed, "bundler-registry.service")
+    _a_node_speaks_tls(installed)
     admin.run(["bundler", "uninstall"])
     admin.run(["rm", "/usr/local/bin/podman"])
+
+
+def _a_node_speaks_tls(installed: World) -> None:
+    """With what the admin host gives it in another way; doctor sees nothing amiss there."""
+    node, url = installed.machines["node1"], installed.url.replace("http://", "https://")
+    node.put("/root/ca.pem", installed.admin.sh("cat /data/tls/ca.pem"))
+    node.sh(f"curl -fsS --cacert /root/ca.pem {url}/nodes/setup.sh | sh")
+    table = node.sh(f"curl -fsS --cacert /root/ca.pem {url}/nodes/check.sh | sh")
+    assert "FAIL" not in table
+    assert "podman pulls an image by its original name" in table
+    found = json.loads(installed.admin.run(["bundler", "doctor", "--all", "--json"]).stdout)
+    assert {finding["check"]: finding["state"] for finding in found["findings"]}.get("TLS") == "ok"
+    assert found["well"]
+    node.sh(f"curl -fsS --cacert /root/ca.pem {url}/nodes/revert.sh | sh")
 
 
 def test_without_an_engine_the_registry_runs_by_itself(installed: World, bare: list[str]) -> None:
@@ -304,8 +319,9 @@ def test_without_an_engine_the_registry_runs_by_itself(installed: World, bare: l
     assert "rootfs" in admin.sh("systemctl show -P ExecStart bundler-registry")
     assert admin.sh("podman ps --quiet").strip() == ""
     test_units_are_sound(installed, "bundler-registry.service")
-    table = installed.machines["node1"].sh(f"curl -fsS {installed.url}/nodes/check.sh | sh")
-    assert "FAIL" not in table
+    node = installed.machines["node1"]
+    node.sh(f"curl -fsS {installed.url}/nodes/setup.sh | sh")
+    assert "FAIL" not in node.sh(f"curl -fsS {installed.url}/nodes/check.sh | sh")
     assert "Welcome to nginx" in admin.sh("curl -fsS -H 'Host: other.example' http://127.0.0.1/")
     admin.run(["bundler", "services", "stop"])
     assert "Welcome to nginx" in admin.sh("curl -fsS http://127.0.0.1/")

@@ -21,6 +21,11 @@ def emit(items: tuple[Item, ...], served: Served) -> NodeFiles:
     hosts = sorted({ImageAttributes.of(item).registry for item in items} - {registry.host})
     conf = f"registries.conf.d/{served.name}.conf"
     files = [NodeFile(conf, _registries_conf(registry, hosts), destination=f"/etc/containers/{conf}")]
+    if registry.ca and served.ca:
+        # containers-certs.d(5), which podman, CRI-O, skopeo and buildah read; Docker has a folder of its own.
+        for engine in ("containers", "docker"):
+            path = f"{engine}/certs.d/{registry.host}/ca.crt"
+            files.append(NodeFile(path, served.ca, destination=f"/etc/{path}", only_where=f"/etc/{engine}"))
     for host, text in _hosts_toml(registry, hosts):
         path = f"containerd/certs.d/{host}/hosts.toml"
         files.append(NodeFile(path, text, destination=f"/etc/{path}", only_where="/etc/containerd"))

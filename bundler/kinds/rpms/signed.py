@@ -65,8 +65,8 @@ def check_package(chunks: Iterator[bytes], keys: Keys) -> None:
     header = _header(source)
     of_header = _of_header(signatures)
     whole = next((found for tag in _OVER_PAYLOAD if (found := signatures.binary(tag))), None)
-    for signature in of_header:
-        keys.verify(signature, [header.raw])
+    if of_header:
+        _check_any(of_header, header.raw, keys)
     promised = header.strings(_PAYLOAD_DIGEST)
     if promised and of_header and header.number(_PAYLOAD_ALGORITHM) in (None, _SHA256):
         payload = hashlib.sha256()
@@ -80,6 +80,17 @@ def check_package(chunks: Iterator[bytes], keys: Keys) -> None:
         raise SignatureError("is missing")
     for _ in source.rest():
         """Read to the end: only then have its bytes been verified."""
+
+
+def _check_any(signatures: list[bytes], header: bytes, keys: Keys) -> None:
+    """One that is right is enough: a package may be signed by several."""
+    failures = []
+    for signature in signatures:
+        try:
+            return keys.verify(signature, [header])
+        except SignatureError as error:
+            failures.append(error)
+    raise failures[0]
 
 
 def _of_header(signatures: _Header) -> list[bytes]:

@@ -107,3 +107,24 @@ def test_artifacts_alone_are_not_pulled_by_podman() -> None:
 def test_checks_are_shell_commands() -> None:
     for check in emit(ITEMS, Served(SITES["own-ipv6-other-port"], "demo", "1.0")).checks:
         subprocess.run(["sh", "-n", "-c", check.command], check=True)
+
+
+def test_with_a_ca_every_engine_is_told_and_none_goes_unchecked() -> None:
+    site = SiteConfig(address="192.168.10.10", tls="self-signed")
+    made = {file.path: file for file in emit(ITEMS, Served(site, "demo", "1.0", "the CA\n")).files}
+    for engine in ("containers", "docker"):
+        file = made[f"{engine}/certs.d/192.168.10.10:5000/ca.crt"]
+        assert (file.content, file.only_where) == ("the CA\n", f"/etc/{engine}")
+    text = "".join(file.content for file in made.values())
+    assert "insecure" not in text
+    assert "http://" not in text
+    toml = tomllib.loads(made["containerd/certs.d/192.168.10.10:5000/hosts.toml"].content)
+    assert toml["host"]["https://192.168.10.10:5000"]["ca"] == "/etc/bundler/demo.ca.pem"
+
+
+def test_an_external_registry_is_not_the_sites_to_vouch_for() -> None:
+    external = ExternalRegistry(url="https://harbor.example")
+    site = SiteConfig(address="192.168.10.10", tls="self-signed", registry=external)
+    text = "".join(file.content for file in emit(ITEMS, Served(site, "demo", "1.0", "the CA\n")).files)
+    assert "ca.pem" not in text
+    assert "the CA" not in text
