@@ -31,6 +31,7 @@ _INDEX = ExternalIndex(
 )
 SITES = {
     "own": SiteConfig(address="192.168.10.10"),
+    "own-tls": SiteConfig(address="192.168.10.10", tls="self-signed"),
     "external": SiteConfig(
         address="192.168.10.10",
         web=ExternalWeb(url="https://repo.corp.example", directory="/srv/repo"),
@@ -58,7 +59,7 @@ def emitted(item: Item, site: SiteConfig) -> NodeFiles:
     attributes: Any = item.attributes
     objects = tuple(Object(chart["path"], 9, "ab" * 32, Made()) for chart in attributes["charts"])
     chart = Item("files", "chart", "1", objects)
-    return emit(item, (item, chart), Served(site, "cluster", "1.0"))
+    return emit(item, (item, chart), Served(site, "cluster", "1.0", "the CA" if site.tls else None))
 
 
 def offline(files: NodeFiles) -> dict[str, Any]:
