@@ -94,7 +94,7 @@ def test_every_root_leads_to_the_site(shared: Path, outside: Upstream, site: str
         assert not any(m["skip_verify"] for m in mirror["mirrors"])
     for registry in variables.pop("crio_registries"):
         assert registry["location"].split("/")[0] in hosts
-        assert registry["insecure"] == (site != "external")
+        assert registry["insecure"] == (site in ("own", "external-plain"))
     found = set(re.findall(r"https?://([^/'\" ]+)", str(variables)))
     assert found <= hosts
     for name, value in variables.items():
