@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +26,10 @@ def examine_upstreams(profile: Profile, base: Path, config: Config, output: Path
     yield from _rooms(output)
     # One attempt each: what answers at the third is not well either.
     config = config.model_copy(update={"retries": config.retries.model_copy(update={"attempts": 1})})
-    with Upstream(config, base=base, store=Store(Path(os.devnull))) as upstream:
+    with (
+        tempfile.TemporaryDirectory(prefix="bundler-doctor-") as made,  # what recipes make on the way is not kept
+        Upstream(config, base=base, store=Store(Path(made))) as upstream,
+    ):
         try:
             plain, _ = expand(profile, upstream)
         except BundlerError as error:

@@ -38,7 +38,7 @@ from bundler.site.registry import RegistryStore, discard_uploads
 from bundler.site.releases import InstalledRelease, Release, by_currency
 from bundler.site.services import ServiceManager, Store
 from bundler.site.services.choice import manager
-from bundler.site.tls import ensure
+from bundler.site.tls import certificates, ensure
 from bundler.site.web import WebRoot
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,9 @@ class Site:
 
         Raises ConfigError.
         """
-        found = ensure(self.config)
+        found = certificates(self.config)
+        if found is not None and not found.ca.exists():
+            found = ensure(self.config)
         return found.trusted() if found else None
 
     def available_space(self) -> int:
