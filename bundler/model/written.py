@@ -89,7 +89,7 @@ def _describe(problem: Any, node: yaml.Node | None, model: type[BaseModel], sour
     message: str = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         known = sorted(_keys(model, place[:-1]))
-        close = difflib.get_close_matches(str(place[-1]), known, n=1)
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         message = (
             "unknown key; " + (f"did you mean {close[0]!r}? " if close else "") + f"expected one of {', '.join(known)}"
         )
@@ -113,7 +113,7 @@ def _locate(node: yaml.Node | None, loc: Sequence[int | str]) -> tuple[list[int 
                 return place, line or node.start_mark.line + 1
             line, node = entry[0].start_mark.line + 1, entry[1]
         elif isinstance(node, yaml.SequenceNode):
-            if isinstance(part, int) and part < len(node.value):
+            if isinstance(part, int) and 0 <= part < len(node.value):
                 place.append(part)
                 node = node.value[part]
                 line = node.start_mark.line + 1

@@ -38,7 +38,7 @@ from bundler.site.registry import RegistryStore, discard_uploads
 from bundler.site.releases import InstalledRelease, Release, by_currency
 from bundler.site.services import ServiceManager, Store
 from bundler.site.services.choice import manager
-from bundler.site.tls import certificates, ensure
+from bundler.site.tls import caveat, certificates, ensure
 from bundler.site.web import WebRoot
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,8 @@ class Site:
                 discard_uploads(self.root / "registry")
             self.services.start()
             if self.services.has("index"):
+                if warning := caveat(self.config):
+                    logger.warning("%s", warning)
                 self.index.open(manifest.name, manifest.version)
             self._manifest = manifest
             yield self

@@ -99,6 +99,16 @@ def ensure(config: SiteConfig) -> Certificates | None:
     return found
 
 
+def caveat(config: SiteConfig) -> str | None:
+    """What an operator has to know of a site with TLS at an IP address: https://github.com/pypa/pip/issues/12906."""
+    if config.tls is None or config.index is not None or isinstance(_general(config.address.strip("[]")), x509.DNSName):
+        return None
+    return (
+        f"pip 24.2 and later cannot check a certificate for {config.address}, an IP address: where nodes have such a "
+        "pip, give the site a name that they know (--address NAME)"
+    )
+
+
 def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext, address: str) -> None:
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [

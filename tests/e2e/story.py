@@ -140,13 +140,26 @@ def build_months(upstream: Internet, work: Path) -> Months:
 Seen = tuple[str, str, str, str]
 
 
+def manifest_of(url: str, accept: dict[str, str]) -> requests.Response:
+    """As container engines ask: again where the registry answers 500.
+
+    Debian's distribution 2.8 empties a tag's file before it writes it; 3 puts a new one in its place.
+    """
+    for _ in range(20):
+        answer = requests.get(url, headers=accept, timeout=10)
+        if answer.status_code != 500:
+            break
+        time.sleep(0.1)
+    return answer
+
+
 def seen(where: Site) -> Seen:
     """What a node gets: the file's version, the tag's digest, the wheels' page, and the version of the RPM."""
     config = yaml.safe_load((where.root / "site.yaml").read_text())
     index = f"http://127.0.0.1:{config['ports']['index']}/root/prod/+simple/thing/"
     accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
     file = requests.get(f"{where.web}/story/files/files.example/version.txt", timeout=10)
-    image = requests.get(f"http://{where.registry}/v2/team/app/manifests/stable", headers=accept, timeout=10)
+    image = manifest_of(f"http://{where.registry}/v2/team/app/manifests/stable", accept)
     wheels = requests.get(index, headers={"Accept": "application/vnd.pypi.simple.v1+json"}, timeout=10)
     for answer in (file, image, wheels):
         answer.raise_for_status()

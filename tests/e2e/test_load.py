@@ -23,7 +23,7 @@ import yaml
 
 from scripts.demo.hosts import HERE
 from scripts.demo.journey import Site, site
-from tests.e2e.story import Months, run
+from tests.e2e.story import Months, manifest_of, run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -83,7 +83,9 @@ class Client(threading.Thread):
     def _engine(self) -> None:
         """The manifest that the tag leads to, and all that it names."""
         base = f"http://{self._where.registry}/v2/team/app"
-        manifest = self._get(f"{base}/manifests/stable", _MANIFEST)
+        answer = manifest_of(f"{base}/manifests/stable", {"Accept": _MANIFEST})
+        assert answer.status_code == 200, f"{answer.url} is answered {answer.status_code}"
+        manifest = answer.content
         digest = hashlib.sha256(manifest).hexdigest()
         document = json.loads(manifest)
         for blob in (document["config"], *document["layers"]):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from bundler.errors import ProfileError
 from bundler.model import written
+from bundler.model.site import SiteConfig
 from bundler.model.target import StrictModel
 
 
@@ -66,6 +67,15 @@ def test_a_missing_key_is_named_where_it_is_missing() -> None:
 
 def test_every_mistake_is_told_at_once() -> None:
     assert len(message("nam: x\nrpms: {weak_deps: perhaps}\n").splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["tls:\n 3:\n Owtls:\n nTls:\n -3:\n OwnTls:\n -", "tls: {-1: x, [a]: b}", "? [a]\n: b", "tls: [1, 2]"]
+)
+def test_keys_that_are_no_words(text: str) -> None:
+    """What fuzzing found: keys that are numbers or lists, where a section may be of several sorts."""
+    with pytest.raises(ProfileError):
+        written.parse(text, SiteConfig, "site.yaml", ProfileError)
 
 
 def test_a_key_given_twice_is_refused() -> None:
