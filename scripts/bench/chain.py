@@ -10,10 +10,9 @@ from scripts.bench.data import Data
 from scripts.bench.measure import run
 from scripts.demo.hosts import program
 
-# What is measured is moving bytes: nobody signs the packages that were made for it.
 _DNF = """\
 [main]
-gpgcheck=0
+gpgcheck=1
 keepcache=1
 cachedir={cache}
 reposdir=/var/empty

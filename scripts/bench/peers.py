@@ -32,7 +32,8 @@ _PACKAGES = (
         "xfsprogs",
     ),
 )
-# Lists are compared, nothing is installed: dnf does not come to checking a signature.
+# The packages' lists are compared, and no package is fetched: there is nothing to check, and no key of these repositories
+# is at hand, without which dnf refuses to go as far as the list.
 _DNF = """\
 [main]
 gpgcheck=0

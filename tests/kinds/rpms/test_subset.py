@@ -112,12 +112,11 @@ def test_dnf_reads_a_subset(rocky8: tuple[RepoMetadata, Path], shared: Path, tmp
         shutil.copyfile(rpm, tmp_path / "repo/Packages" / rpm.name)
     for name in ("cache", "log", "persist", "root", "repos", "down"):
         (tmp_path / name).mkdir()
-    # Unchecked, for what is tested is whether dnf reads this repodata; test_resolve.py has it check signatures.
     command = [
         "dnf", "-q", "-y", "--disableplugin=local,versionlock", f"--installroot={tmp_path}/root", "--releasever=8",
         f"--setopt=reposdir={tmp_path}/repos", "--setopt=varsdir=/dev/null", "--setopt=module_platform_id=platform:el8",
         *(f"--setopt={name}dir={tmp_path}/{name}" for name in ("cache", "log", "persist")),
-        "--repofrompath", f"subset,{tmp_path}/repo", "--setopt=subset.gpgcheck=0",
+        "--repofrompath", f"subset,{tmp_path}/repo", "--setopt=subset.gpgcheck=1",
     ]  # fmt: skip
     listed = subprocess.run(
         [*command, "repoquery", "--qf", "%{name}"], capture_output=True, text=True, check=True, timeout=60
