@@ -32,8 +32,8 @@ _PACKAGES = (
         "xfsprogs",
     ),
 )
-# The packages' lists are compared, and no package is fetched: there is nothing to check, and no key of these repositories
-# is at hand, without which dnf refuses to go as far as the list.
+# The packages' lists are compared, and no package is fetched: there is nothing to check. And no key of these
+# repositories is at hand, without which dnf refuses to go as far as a list.
 _DNF = """\
 [main]
 gpgcheck=0
