@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo.hosts import can_make_namespaces
+from scripts.demo.hosts import HERE, can_make_namespaces
 from scripts.demo.internet import Internet, internet
-from scripts.demo.journey import Journey, inside, journey
+from scripts.demo.journey import Journey, Site, inside, journey, site
 from tests.e2e.story import Months, build_months
 
 
@@ -49,3 +49,10 @@ def sealed_way(tmp_path_factory: pytest.TempPathFactory, upstream: Internet, way
 def months(upstream: Internet, tmp_path_factory: pytest.TempPathFactory) -> Months:
     """Three releases of one name."""
     return build_months(upstream, tmp_path_factory.mktemp("months"))
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[Site]:
+    """A site that is still empty, on this machine."""
+    with site(HERE, tmp_path, own_ports=False) as made:
+        yield made

@@ -44,12 +44,6 @@ def reference(upstream: Internet, tmp_path_factory: pytest.TempPathFactory) -> P
     return small.build(upstream, tmp_path_factory.mktemp("reference"))
 
 
-@pytest.fixture
-def there(tmp_path: Path) -> Iterator[Site]:
-    with site(HERE, tmp_path, own_ports=False) as made:
-        yield made
-
-
 def states(months: Months) -> dict[str, tuple[str, str, str, str]]:
     return {version: (version, months.digest(version), f"{version}.0", version) for version in months.bundles}
 

@@ -16,7 +16,7 @@ import requests
 from bundler.errors import IntegrityError
 from scripts.demo.hosts import HERE
 from scripts.demo.internet import Internet, internet
-from scripts.demo.journey import Site, bundler, site
+from scripts.demo.journey import Site, bundler
 from tests.e2e import small
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -36,12 +36,6 @@ def bundle(upstream: Internet, tmp_path_factory: pytest.TempPathFactory) -> Path
 def slow_upstream(tmp_path: Path, test_data: Path | None) -> Iterator[Internet]:
     with internet(tmp_path / "internet", test_data, bytes_per_second=_RATE) as running:
         yield running
-
-
-@pytest.fixture
-def empty_site(tmp_path: Path) -> Iterator[Site]:
-    with site(HERE, tmp_path, own_ports=False) as there:
-        yield there
 
 
 def test_the_same_lock_gives_the_same_bytes(bundle: Path, upstream: Internet, tmp_path: Path) -> None:
@@ -78,7 +72,7 @@ def test_a_killed_build_goes_on(slow_upstream: Internet, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["manifest", "header", "payload", "padding", "last payload", "tail"])
-def test_a_flipped_byte_is_found(bundle: Path, tmp_path: Path, empty_site: Site, place: str) -> None:
+def test_a_flipped_byte_is_found(bundle: Path, tmp_path: Path, there: Site, place: str) -> None:
     """`verify` and `install` end with the code for it, name what is wrong, and nothing is served."""
     damaged = tmp_path / bundle.name
     shutil.copyfile(bundle, damaged)
@@ -89,25 +83,25 @@ def test_a_flipped_byte_is_found(bundle: Path, tmp_path: Path, empty_site: Site,
         file.seek(offset)
         file.write(bytes([byte[0] ^ 0x10]))
 
-    for command in (["verify", str(damaged)], ["install", str(damaged), *empty_site.options]):
+    for command in (["verify", str(damaged)], ["install", str(damaged), *there.options]):
         done = bundler(HERE, *command, check=False)
         assert done.returncode == IntegrityError.exit_code, done.stderr
         assert "error: " in done.stderr
         assert named in done.stderr, done.stderr
-    _serves_nothing(empty_site)
+    _serves_nothing(there)
 
 
-def test_a_bundle_cut_short_is_found(bundle: Path, tmp_path: Path, empty_site: Site) -> None:
+def test_a_bundle_cut_short_is_found(bundle: Path, tmp_path: Path, there: Site) -> None:
     damaged = tmp_path / bundle.name
     shutil.copyfile(bundle, damaged)
     os.truncate(damaged, bundle.stat().st_size // 2)
-    done = bundler(HERE, "install", damaged, *empty_site.options, check=False)
+    done = bundler(HERE, "install", damaged, *there.options, check=False)
     assert done.returncode == IntegrityError.exit_code, done.stderr
     assert "cut short" in done.stderr
-    _serves_nothing(empty_site)
+    _serves_nothing(there)
 
 
-def test_a_good_bundle_installs_after_a_bad_one(bundle: Path, tmp_path: Path, empty_site: Site) -> None:
+def test_a_good_bundle_installs_after_a_bad_one(bundle: Path, tmp_path: Path, there: Site) -> None:
     """What a failed install left behind is taken up by the next; then a third one changes nothing."""
     damaged = tmp_path / bundle.name
     shutil.copyfile(bundle, damaged)
@@ -115,10 +109,10 @@ def test_a_good_bundle_installs_after_a_bad_one(bundle: Path, tmp_path: Path, em
     with damaged.open("r+b") as file:
         file.seek(offset)
         file.write(bytes([bundle.read_bytes()[offset] ^ 0xFF]))
-    assert bundler(HERE, "install", damaged, *empty_site.options, check=False).returncode == IntegrityError.exit_code
-    assert empty_site.install(bundle)["changed"]
-    assert requests.get(f"{empty_site.web}/small/nodes/setup.sh", timeout=10).ok
-    assert empty_site.install(bundle)["changed"] is False
+    assert bundler(HERE, "install", damaged, *there.options, check=False).returncode == IntegrityError.exit_code
+    assert there.install(bundle)["changed"]
+    assert requests.get(f"{there.web}/small/nodes/setup.sh", timeout=10).ok
+    assert there.install(bundle)["changed"] is False
 
 
 def _wait_until_in_the_middle(process: subprocess.Popen[bytes], folder: Path) -> None:

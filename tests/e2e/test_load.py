@@ -13,16 +13,13 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
 import requests
 import yaml
 
-from scripts.demo.hosts import HERE
-from scripts.demo.journey import Site, site
+from scripts.demo.journey import Site
 from tests.e2e.story import Months, manifest_of, run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -30,12 +27,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 CLIENTS = 50
 SECONDS = float(os.environ.get("BUNDLER_LOAD_SECONDS", "8"))
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> Iterator[Site]:
-    with site(HERE, tmp_path, own_ports=False) as made:
-        yield made
 
 
 class Client(threading.Thread):

@@ -10,7 +10,6 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,6 @@ from scripts.demo.journey import Site, bundler, site
 from tests.e2e.story import SIZE, Months, a_client, repository, run, seen, size_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> Iterator[Site]:
-    with site(HERE, tmp_path, own_ports=False) as made:
-        yield made
 
 
 @pytest.mark.timeout(300)
