@@ -82,6 +82,7 @@ def read_site(
     root: Path | None,
     services: str | None = None,
     tls: Mapping[str, str] | str | None = None,
+    login: str | None = None,
 ) -> SiteConfig:
     """The site: from `path`, else from the site.yaml that an earlier install left in its root, with options on top.
 
@@ -92,6 +93,7 @@ def read_site(
         path = kept if kept.is_file() else None
     place = str(root.absolute()) if root else None
     options = {"address": address, "root": place, "services": services, "tls": tls}
+    options["login"] = {"username": login} if login else None
     changes = {key: json.dumps(value) for key, value in options.items() if value}
     if path is None:
         if address is None:

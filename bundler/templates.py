@@ -33,6 +33,7 @@ def _environment(package: str) -> Environment:
     environment.filters |= {
         "sh": shlex.quote,
         "sh_glob": _sh_glob,
+        "sed": _sed,
         "delimiter": _delimiter,
         "unit_word": _unit_word,
         "human": human,
@@ -45,6 +46,11 @@ def _sh_glob(pattern: str) -> str:
     return "".join(
         part if number % 2 else shlex.quote(part) for number, part in enumerate(_GLOB.split(pattern)) if part
     )
+
+
+def _sed(text: str) -> str:
+    """`text` for a basic regular expression between slashes."""
+    return re.sub(r"([.*\[\]\\^$/])", r"\\\1", text)
 
 
 def _delimiter(content: str) -> str:

@@ -28,6 +28,7 @@ from bundler.sizes import human
     help="Who runs nginx, the registry and devpi.  [default: systemd where it runs, else bundler itself]",
 )
 @click.option("--tls", type=Tls(), metavar="SELF-SIGNED|FILES", help=Tls.text)
+@click.option("--login", metavar="USER", help="Let nobody read who does not log in as USER; needs TLS.")
 @signature_option
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and whether there is room; change nothing.")
 @command
@@ -39,6 +40,7 @@ def install(
     site_file: Path | None,
     services: str | None,
     tls: Mapping[str, str] | str | None,
+    login: str | None,
     signature: Path | None,
     dry_run: bool,
 ) -> Answer:
@@ -49,7 +51,7 @@ def install(
     from bundler import install as pipeline
     from bundler.inputs import read_site
 
-    config = read_site(site_file, address=address, root=root, services=services, tls=tls)
+    config = read_site(site_file, address=address, root=root, services=services, tls=tls, login=login)
     if dry_run:
         outlook = pipeline.outlook(bundle, config, signature)
         document: dict[str, Any] = {
@@ -69,10 +71,10 @@ def install(
         return Answer(document, [f"{done.name} {done.version} was installed already: nothing changed", done.url])
     lines = [
         f"installed {done.name} {done.version}: {done.objects} objects, {human(done.size)} written",
-        f"on each node: {config.curl()} {done.url}/nodes/setup.sh | sh",
+        f"on each node: {config.set_up(done.url)}",
     ]
-    if config.ca_path:
-        lines.append(f"what nodes trust the site by, to be copied to them first: {config.ca_path}")
+    if first := [path for path in (config.ca_path, config.netrc_path) if path]:
+        lines.append(f"to be copied to them first: {' '.join(first)}")
     return Answer(document, lines)
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+# What stands in a node file for the password of the site's log-in, and for `<user>:<password>` in base64 (RFC 7617).
+PASSWORD, BASIC = "@PASSWORD@", "@BASIC@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,11 +14,14 @@ class NodeFile:
     """One file for nodes.
 
     `path` is relative to the release's `nodes/` folder (`yum.repos.d/demo.repo`); `destination` is the absolute path
-    it takes on a node, or None when it is only offered. It is put there where the path `only_where` exists
-    (`/etc/containerd`) and the POSIX shell condition `only_if` holds (`[ "$ID" = rocky ]`: /etc/os-release has been
-    read). `displaces` are globs of files that stand in its way on a node: setup.sh backs them up and moves them aside,
-    revert.sh brings them back. `after` is a shell command, of one line, to run when the file was put there, changed or
-    taken away.
+    it takes on a node (`~/…`: in the home of who sets it up), or None when it is only offered. It is put there where
+    the path `only_where` exists (`/etc/containerd`) and the POSIX shell condition `only_if` holds
+    (`[ "$ID" = rocky ]`: /etc/os-release has been read). `displaces` are globs of files that stand in its way on a
+    node: setup.sh backs them up and moves them aside, revert.sh brings them back. `after` is a shell command, of one
+    line, to run when the file was put there, changed or taken away.
+
+    A `secret` file has PASSWORD or BASIC in it: setup.sh, which is given the log-in, fills that in, and nobody but its
+    owner may read it then. Of a file that `joins` what others have put into its place, their entries stay.
     """
 
     path: str
@@ -25,6 +32,8 @@ class NodeFile:
     only_if: str | None = None
     displaces: tuple[str, ...] = ()
     after: str | None = None
+    secret: bool = False
+    joins: Literal["netrc", "auths"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

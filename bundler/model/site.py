@@ -39,6 +39,15 @@ class OwnTls(StrictModel):
     ca: str = Field(description="what nodes trust it by")
 
 
+class Login(StrictModel):
+    """What nodes have to show before they may read: one user, whom all of them log in as."""
+
+    username: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    password_file: str | None = Field(
+        default=None, description="a file whose first line is the password; if not given, install makes one"
+    )
+
+
 class Credentials(StrictModel):
     """A user whose password lies in a file, so that it stands in no argument, log or manifest."""
 
@@ -94,6 +103,10 @@ class SiteConfig(StrictModel):
     tls: Literal["self-signed"] | OwnTls | None = Field(
         default=None, description="serve over https: with a CA of the site's own, made once, or with certificates"
     )
+    login: Login | None = Field(
+        default=None,
+        description="ask for a log-in before anything is read from the site's own services; over TLS alone",
+    )
     trusted_keys: tuple[str, ...] = Field(
         default=(), description="public keys: only bundles that one of them signed are taken; beside trusted.d"
     )
@@ -108,6 +121,12 @@ class SiteConfig(StrictModel):
             raise ValueError(f"ports and backends must all differ, got {used}")
         return self
 
+    @model_validator(mode="after")
+    def _login_is_sealed(self) -> SiteConfig:
+        if self.login and not self.tls:
+            raise ValueError("login: over plain HTTP everybody on the way could read the password; set tls too")
+        return self
+
     @property
     def scheme(self) -> Literal["http", "https"]:
         """Of the site's own services."""
@@ -120,9 +139,29 @@ class SiteConfig(StrictModel):
             return None
         return self.tls.ca if isinstance(self.tls, OwnTls) else f"{self.root}/tls/ca.pem"
 
-    def curl(self, ca: str = "ca.pem") -> str:
-        """curl to the web root, for a machine that was given the CA as the file `ca` and is not set up yet."""
-        return f"curl -fsS --cacert {ca}" if self.tls and self.web is None else "curl -fsS"
+    @property
+    def reader(self) -> Credentials | None:
+        """Whom the site's own services let read, where they ask; the file is on the admin host."""
+        if self.login is None:
+            return None
+        return Credentials(
+            username=self.login.username, password_file=self.login.password_file or f"{self.root}/login/password"
+        )
+
+    @property
+    def netrc_path(self) -> str | None:
+        """On the admin host, the log-in as nodes are given it (netrc(5))."""
+        return f"{self.root}/login/netrc" if self.login else None
+
+    def curl(self, ca: str = "ca.pem", netrc: str = "netrc") -> str:
+        """curl to the web root, for a machine that is not set up yet but was given the files `ca` and `netrc`."""
+        options = [f" --cacert {ca}"] if self.tls else []
+        options += [f" --netrc-file {netrc}"] if self.login else []
+        return f"curl -fsS{''.join(options) if self.web is None else ''}"
+
+    def set_up(self, url: str) -> str:
+        """What sets a machine up for the release at `url`, typed there; with the files as for `curl`."""
+        return f"{self.curl()} {url}/nodes/setup.sh | {'BUNDLER_NETRC=netrc ' if self.login else ''}sh"
 
     @property
     def web_port(self) -> int:
@@ -166,6 +205,11 @@ def ca_on_nodes(name: str) -> str:
     return f"/etc/bundler/{name}.ca.pem"
 
 
+def netrc_on_nodes(name: str) -> str:
+    """Where nodes have the log-in to the site that serves the release `name`."""
+    return f"/etc/bundler/{name}.netrc"
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A release as its nodes see it: what `emit` is given.
@@ -187,7 +231,12 @@ class Served:
         """Where nodes have `ca`, for a service of the site's own; None for one that is `external`, or without TLS."""
         return ca_on_nodes(self.name) if self.ca and external is None else None
 
+    def login(self, external: StrictModel | None) -> str | None:
+        """Whom nodes log in as, at a service of the site's own; None for one that is `external`, or does not ask."""
+        return self.site.login.username if self.site.login and external is None else None
+
     def curl(self, external: StrictModel | None) -> str:
         """curl to a service, for a node's shell: it fails where the server refuses."""
         ca = self.ca_file(external)
-        return f"curl -fsS --cacert {ca}" if ca else "curl -fsS"
+        netrc = f" --netrc-file {netrc_on_nodes(self.name)}" if self.login(external) else ""
+        return f"curl -fsS{f' --cacert {ca}' if ca else ''}{netrc}"

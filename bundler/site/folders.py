@@ -80,6 +80,23 @@ def link_target(name: str | Path, *, at: int | None = None) -> str | None:
         return None
 
 
+def write_whole(path: Path, content: bytes, mode: int) -> None:
+    """Make `path` in one step: a crash leaves the old file or the new, and nobody reads a secret on the way.
+
+    Raises SiteError.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise SiteError(f"{path}: {error.strerror}", hint="see who owns the folder, and whether it has room") from None
+
+
 def sync_folder(path: Path) -> None:
     """Bring the names in `path` to the disk."""
     at = os.open(path, _FOLDER)

@@ -54,10 +54,11 @@ def _doors(site: Site) -> Iterator[Finding]:
         if store not in own:
             continue
         try:
-            session = new_session(config.ca_path)
+            session = new_session(config.ca_path, config.reader)
             status = session.get(url, timeout=_TIMEOUT).status_code
             refused = session.post(url, data=b"", timeout=_TIMEOUT).status_code
-        except (requests.RequestException, OSError) as error:
+            stranger = new_session(config.ca_path).get(url, timeout=_TIMEOUT).status_code
+        except (requests.RequestException, OSError, ConfigError) as error:
             remedy = f"{_REMEDY}; see that {config.address} is this host, and that its firewall lets the port through"
             yield Finding(f"door {store}", "failed", f"{url} is not answered: {error}", remedy, site.services.start)
             continue
@@ -66,6 +67,9 @@ def _doors(site: Site) -> Iterator[Finding]:
         elif refused != 405:
             said = f"{url} takes POST: it is answered {refused}, not 405"
             yield Finding(f"door {store}", "failed", said, "something else than bundler's nginx listens there: stop it")
+        elif config.login and stranger != 401:
+            said = f"{url} asks for no log-in: a stranger is answered {stranger}"
+            yield Finding(f"door {store}", "failed", said, _REMEDY, site.services.start)
         else:
             yield Finding(f"door {store}", "ok", f"{url} answers, and is read-only")
 
@@ -111,9 +115,16 @@ def _permissions(site: Site) -> Iterator[Finding]:
     """Secrets are for their owner alone, and nobody else may change what is served."""
     secrets = [site.root / "services/registry/secret", site.root / "services/registry/config.yml"]
     secrets += [site.root / "devpi" / PASSWORD_FILE, site.root / "tls/ca.key", site.root / "tls/server.key"]
+    secrets += [site.root / "login/password", site.root / "login/netrc"]
+    if site.config.login and site.config.login.password_file:
+        secrets.append(Path(site.config.login.password_file))
     if isinstance(site.config.tls, OwnTls):
         secrets.append(Path(site.config.tls.key))
-    folders = [site.root, site.web.directory, *(site.root / name for name in ("services", "registry", "devpi", "tls"))]
+    folders = [
+        site.root,
+        site.web.directory,
+        *(site.root / name for name in ("services", "registry", "devpi", "tls", "login")),
+    ]
     open_to_others = [(path, mode & 0o700) for path, mode in _modes(secrets) if mode & 0o077]
     open_to_others += [(path, mode & ~0o022) for path, mode in _modes(folders) if mode & 0o002]
     for path, right in open_to_others:

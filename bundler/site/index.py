@@ -29,8 +29,9 @@ from bundler.bundle.content import Content
 from bundler.errors import SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, SiteConfig
+from bundler.site.folders import write_whole
 from bundler.site.services.programs import find_program
-from bundler.site.session import new_session
+from bundler.site.session import new_session, secret
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,7 @@ def initialise(data: Path) -> None:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise SiteError(f"devpi-init failed: {' '.join(last)}", hint=f"see that {data.parent} can be written")
     new.chmod(0o700)
-    with os.fdopen(os.open(new / PASSWORD_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"{password}\n")
+    write_whole(new / PASSWORD_FILE, f"{password}\n".encode(), 0o600)
     new.rename(data)
 
 
@@ -225,8 +225,8 @@ class _Devpi:
 
     def _log_in(self) -> str:
         if self._token is None:
-            path = self._data / PASSWORD_FILE
-            login = {"user": "root", "password": _first_line(path)}
+            root = Credentials(username="root", password_file=str(self._data / PASSWORD_FILE))
+            login = dict(zip(("user", "password"), secret(root), strict=True))
             answer = self._http.call("POST", f"{self._url}/+login", json=login, expect=(200,))
             token = f"root:{answer.json()['result']['password']}"
             self._token = base64.b64encode(token.encode()).decode()
@@ -288,9 +288,8 @@ class _Http:
     """Requests to one index, trusted by the file `ca` beside what the machine trusts."""
 
     def __init__(self, hint: str, credentials: Credentials | None = None, ca: str | None = None) -> None:
-        self._ca = ca
+        self._ca, self._credentials = ca, credentials
         self._hint = hint
-        self._auth = (credentials.username, _first_line(Path(credentials.password_file))) if credentials else None
         self._local = threading.local()
 
     def call(self, method: str, url: str, *, expect: tuple[int, ...], **given: Any) -> requests.Response:
@@ -347,9 +346,7 @@ class _Http:
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            session = new_session(self._ca)
-            session.auth = self._auth
-            self._local.session = session
+            self._local.session = new_session(self._ca, self._credentials)
         found: requests.Session = self._local.session
         return found
 
@@ -404,12 +401,3 @@ def _release_of(index: Mapping[str, Any]) -> tuple[str, str]:
 
 def _file_name(obj: Object) -> str:
     return obj.path.rpartition("/")[2]
-
-
-def _first_line(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError):
-        raise SiteError(
-            f"cannot read the index's password from {path}", hint="run as the user who installed the site"
-        ) from None

@@ -37,15 +37,20 @@ class Looking:
 
 def through_the_front(config: SiteConfig) -> SiteConfig:
     """The same site with its own registry and index as if they were others': reached as nodes reach them."""
-    registry = config.registry or ExternalRegistry(url=config.registry_url, ca=config.ca_path)
-    index = config.index or ExternalIndex(upload_url=config.simple_url, simple_url=config.simple_url, ca=config.ca_path)
+    registry = config.registry or ExternalRegistry(
+        url=config.registry_url, ca=config.ca_path, credentials=config.reader
+    )
+    index = config.index or ExternalIndex(
+        upload_url=config.simple_url, simple_url=config.simple_url, ca=config.ca_path, credentials=config.reader
+    )
     return config.model_copy(update={"registry": registry, "index": index})
 
 
 class _Web:
     def __init__(self, served: Served) -> None:
         self._url = served.url
-        self._session = new_session(served.site.ca_path if served.site.web is None else None)
+        own = served.site.web is None
+        self._session = new_session(served.site.ca_path, served.site.reader) if own else new_session()
 
     def stage(self, obj: Object, content: Content) -> None:
         del content

@@ -40,7 +40,7 @@ def read_checks(url: str, ca: Path | None) -> list[NodeCheck]:
     place = f"{url.rstrip('/')}/nodes/{CHECKS}"
     placed = Path(ca_on_nodes(url.rstrip("/").rpartition("/")[2]))
     trusted = ca or (placed if placed.is_file() else None)
-    hint = "give the release's address as `bundler status` shows it: http://ADDRESS/NAME"
+    hint = "give the release's address as `bundler status` shows it; a site with a log-in takes the one in ~/.netrc"
     try:
         with requests.get(place, timeout=_TIMEOUT, stream=True, verify=str(trusted) if trusted else True) as answer:
             answer.raise_for_status()

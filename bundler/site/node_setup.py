@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from bundler.model.contents import check_path
-from bundler.model.node_files import NodeCheck, NodeFile, NodeFiles
-from bundler.model.site import Served
+from bundler.model.node_files import PASSWORD, NodeCheck, NodeFile, NodeFiles
+from bundler.model.site import Served, netrc_on_nodes
 from bundler.templates import render
 
 CHECKS = "checks.json"
@@ -39,7 +39,7 @@ def compose(served: Served, parts: Sequence[NodeFiles]) -> NodeFiles:
     Pure: the same arguments give the same files. Raises ValueError when two kinds want the same place, or a file has no
     place of the form that the scripts can handle; both are errors of a kind, not of a user.
     """
-    files = (*_trust(served), *(file for part in parts for file in part.files))
+    files = (*_trust(served), *_login(served), *(file for part in parts for file in part.files))
     _check(files)
     checks = (_answers(served), *(check for part in parts for check in part.checks))
     placed = tuple(file for file in files if file.destination is not None)
@@ -68,6 +68,20 @@ def _trust(served: Served) -> Iterator[NodeFile]:
         )
 
 
+def _login(served: Served) -> Iterator[NodeFile]:
+    """What curl and our checks log in with, and the same where pip, Ansible and others look by themselves."""
+    if served.site.login is None:
+        return
+    line = f"{_machine(served)} login {served.site.login.username} password {PASSWORD}\n"
+    yield NodeFile("login/netrc", line, netrc_on_nodes(served.name), mode=0o600, secret=True)
+    yield NodeFile("login/home.netrc", line, "~/.netrc", mode=0o600, secret=True, joins="netrc")
+
+
+def _machine(served: Served) -> str:
+    """How a line of netrc(5) for the site begins."""
+    return f"machine {served.site.address.strip('[]')}"
+
+
 def _answers(served: Served) -> NodeCheck:
     url = shlex.quote(f"{served.url}/nodes/README.txt")
     curl = served.curl(served.site.web)
@@ -85,8 +99,22 @@ def _setup(served: Served, files: Sequence[NodeFile]) -> str:
         about=about,
         files=files,
         destinations=sorted({file.destination for file in files if file.destination}),
+        login=_login_values(served),
         identity=hashlib.sha256(repr((served.name, files)).encode()).hexdigest(),
     )
+
+
+def _login_values(served: Served) -> dict[str, str] | None:
+    """For setup.sh, which is given the site's netrc."""
+    if served.site.login is None:
+        return None
+    return {
+        "user": served.site.login.username,
+        "machine": _machine(served),
+        "place": netrc_on_nodes(served.name),
+        "file": str(served.site.netrc_path),
+        "registry": served.site.registry_host,
+    }
 
 
 def _revert(served: Served) -> str:
@@ -103,7 +131,15 @@ def _readme(served: Served, files: Sequence[NodeFile]) -> str:
     if served.ca is not None:
         sha256 = hashlib.sha256(served.ca.encode()).hexdigest()
         trust = {"file": served.site.ca_path, "sha256": sha256}
-    return _render("README.txt.j2", served, files=files, trust=trust, curl=served.site.curl())
+    return _render(
+        "README.txt.j2",
+        served,
+        files=files,
+        trust=trust,
+        login=served.site.netrc_path,
+        curl=served.site.curl(),
+        set_up=served.site.set_up(served.url),
+    )
 
 
 def _render(template: str, served: Served, **values: object) -> str:
@@ -131,7 +167,11 @@ def _check(files: Sequence[NodeFile]) -> None:
             raise ValueError(f"two node files for {next(name for name in names if names.count(name) > 1)}")
     for file in files:
         check_path(file.path)
-        for place in (file.destination, file.only_where, *file.displaces):
+        in_home = file.destination is not None and file.destination.startswith("~/")
+        destination = file.destination[1:] if file.destination and in_home else file.destination
+        if file.secret and file.mode != 0o600:
+            raise ValueError(f"{file.path}: a secret that others may read")
+        for place in (destination, file.only_where, *file.displaces):
             if place is not None and (not place.startswith("/") or place != f"/{check_path(place[1:])}"):
                 raise ValueError(f"{file.path}: {place!r} is no absolute path")
         if "\0" in file.content:
@@ -163,21 +203,30 @@ def _playbook(served: Served, setup: str, revert: str, check: str) -> str:
             **more,
         }
 
+    # Of the machine that Ansible runs on.
+    netrc = {"netrc": served.site.netrc_path} if served.site.login else {}
+    set_up = run(
+        "Put the node files in place",
+        "setup_sh",
+        tags=["setup"],
+        register="setup_run",
+        changed_when="'changed: ' in setup_run.stdout",
+        when="not revert | bool",
+    )
     play = {
         "name": f"Use {_title(served)}",
         "hosts": "all",
         "become": True,
         "gather_facts": False,
-        "vars": {"revert": False, "setup_sh": _Unsafe(setup), "revert_sh": _Unsafe(revert), "check_sh": _Unsafe(check)},
+        "vars": {
+            "revert": False,
+            **netrc,
+            "setup_sh": _Unsafe(setup),
+            "revert_sh": _Unsafe(revert),
+            "check_sh": _Unsafe(check),
+        },
         "tasks": [
-            run(
-                "Put the node files in place",
-                "setup_sh",
-                tags=["setup"],
-                register="setup_run",
-                changed_when="'changed: ' in setup_run.stdout",
-                when="not revert | bool",
-            ),
+            _with_login(served, set_up) if served.site.login else set_up,
             run("Prove that they work", "check_sh", tags=["check"], changed_when=False, when="not revert | bool"),
             run(
                 "Put everything back",
@@ -191,3 +240,31 @@ def _playbook(served: Served, setup: str, revert: str, check: str) -> str:
     }
     head = f"# ansible-playbook -i INVENTORY node-setup.yml [-e revert=true]: {_title(served)}, on many machines\n"
     return head + yaml.dump([play], Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _with_login(served: Served, set_up: dict[str, Any]) -> dict[str, Any]:
+    """`set_up` with the netrc, handed over in a file: Ansible shows and logs what it does, but for `no_log`."""
+    place = f"/run/bundler-{served.name}.netrc"
+    set_up["environment"] = {"BUNDLER_NETRC": place}
+    hand_over = {
+        "name": "Hand over the log-in",
+        "ansible.builtin.copy": {
+            "content": "{{ lookup('ansible.builtin.file', netrc) }}\n",
+            "dest": place,
+            "mode": "0600",
+        },
+        "no_log": True,
+        "changed_when": False,
+    }
+    take_away = {
+        "name": "Take that file away",
+        "ansible.builtin.file": {"path": place, "state": "absent"},
+        "changed_when": False,
+    }
+    return {
+        "name": "Set the machine up",
+        "tags": set_up.pop("tags"),
+        "when": set_up.pop("when"),
+        "block": [hand_over, set_up],
+        "always": [take_away],
+    }

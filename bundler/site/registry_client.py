@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -19,9 +18,9 @@ import requests
 from requests.auth import HTTPBasicAuth
 from requests.utils import parse_dict_header
 
-from bundler.errors import BundlerError, ConfigError, SiteError, SpaceError
+from bundler.errors import BundlerError, SiteError, SpaceError
 from bundler.model.site import Credentials
-from bundler.site.session import new_session
+from bundler.site.session import new_session, secret
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +198,10 @@ class _Login:
         if scheme.lower() == "bearer":
             self._tokens[scopes] = self._fetch_token(session, parse_dict_header(parameters), scopes)  # type: ignore[no-untyped-call]
             return True
-        if scheme.lower() == "basic" and self._credentials and self._basic is None:
-            self._basic = HTTPBasicAuth(*self._secret(self._credentials))
-            return True
+        if scheme.lower() == "basic" and self._credentials:
+            self._basic = HTTPBasicAuth(*secret(self._credentials))
+            # Another thread may have learnt it since this one asked: what counts is what the registry was shown.
+            return "Authorization" not in challenge.request.headers
         return False
 
     def _fetch_token(self, session: requests.Session, said: Mapping[str, str | None], scopes: tuple[str, ...]) -> str:
@@ -214,7 +214,7 @@ class _Login:
                 hint="have the registry's token server (`realm`) answer on https",
             )
         params = {"service": said.get("service") or "", "scope": scopes}
-        auth = HTTPBasicAuth(*self._secret(self._credentials)) if self._credentials else None
+        auth = HTTPBasicAuth(*secret(self._credentials)) if self._credentials else None
         try:
             answer = session.get(realm, params=params, auth=auth, timeout=_TIMEOUT)
             if answer.status_code in (401, 403):
@@ -228,17 +228,6 @@ class _Login:
                 hint="see whether it runs, and what its log says; then run it again",
             ) from error
         return str(token)
-
-    @staticmethod
-    def _secret(credentials: Credentials) -> tuple[str, str]:
-        try:
-            lines = Path(credentials.password_file).read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"cannot read registry.credentials.password_file {credentials.password_file}: {error}",
-                hint="name a file in site.yaml whose first line is the password",
-            ) from error
-        return credentials.username, lines[0] if lines else ""
 
 
 def _refuse(answer: requests.Response) -> NoReturn:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+
+from bundler.errors import ConfigError
+from bundler.model.site import Credentials
 
 
 class _Trust(HTTPAdapter):
@@ -23,9 +27,27 @@ class _Trust(HTTPAdapter):
         super().init_poolmanager(*args, ssl_context=context, **kwargs)
 
 
-def new_session(ca: str | None = None) -> requests.Session:
-    """A session that trusts `ca`, a file in PEM, beside what the machine trusts. Raises OSError when it is none."""
+def new_session(ca: str | None = None, credentials: Credentials | None = None) -> requests.Session:
+    """A session that trusts `ca`, a file in PEM, beside what the machine trusts, and logs in with `credentials`.
+
+    Raises OSError when `ca` is none, ConfigError when there is no password.
+    """
     session = requests.Session()
     session.trust_env = False
+    session.auth = secret(credentials) if credentials else None
     session.mount("https://", _Trust(ca))
     return session
+
+
+def secret(credentials: Credentials) -> tuple[str, str]:
+    """The user and the password. Raises ConfigError."""
+    try:
+        lines = Path(credentials.password_file).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the password of {credentials.username} from {credentials.password_file}: {error}",
+            hint="name a file in site.yaml whose first line is the password, and run as a user who may read it",
+        ) from error
+    if not (lines and lines[0]):
+        raise ConfigError(f"{credentials.password_file} has no password", hint="put it into the file's first line")
+    return credentials.username, lines[0]

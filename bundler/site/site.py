@@ -4,6 +4,7 @@
     <root>/registry/   the registry's blobs
     <root>/devpi/      the index
     <root>/tls/        the site's CA and certificate, with `tls: self-signed`
+    <root>/login/      what readers log in with, with `login`
     <root>/services/   programs, configs, pids and logs
     <root>/.lock       held by the one bundler that changes the site
 
@@ -255,7 +256,7 @@ class Site:
     def _remove_all(self) -> None:
         """Leave nothing of the site; an external store keeps what it has."""
         self.services.remove()
-        for folder in (self.root / "registry", self.root / "devpi", self.root / "tls"):
+        for folder in (self.root / "registry", self.root / "devpi", self.root / "tls", self.root / "login"):
             shutil.rmtree(folder, ignore_errors=True)
         self.web.remove_all()
         for name in (SITE_FILE, ".lock"):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bundler.errors import ConfigError
 from bundler.model.site import OwnTls, SiteConfig
-from bundler.site.folders import make_folder
+from bundler.site.folders import make_folder, write_whole
 
 _CA_LIFE = dt.timedelta(days=3650)
 # Clients of Apple's refuse longer ones, and others may follow.
@@ -133,7 +132,7 @@ def _make_ca(path: Path, address: str) -> None:
     builder = builder.add_extension(_usage(signs=True), critical=True)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     _write_key(path.with_suffix(".key"), key)
-    _write(path, builder.sign(key, SHA256()).public_bytes(Encoding.PEM), 0o644)
+    write_whole(path, builder.sign(key, SHA256()).public_bytes(Encoding.PEM), 0o644)
 
 
 def _issue(to: Certificates, address: str) -> None:
@@ -152,7 +151,7 @@ def _issue(to: Certificates, address: str) -> None:
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     builder = builder.add_extension(issuer, critical=False)
     _write_key(to.key, key)
-    _write(to.certificate, builder.sign(ca_key, SHA256()).public_bytes(Encoding.PEM), 0o644)
+    write_whole(to.certificate, builder.sign(ca_key, SHA256()).public_bytes(Encoding.PEM), 0o644)
 
 
 def _builder(
@@ -206,15 +205,4 @@ def _now() -> dt.datetime:
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """In one step: a crash leaves the old file or the new, and nobody can read a key on the way."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    write_whole(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)

@@ -73,6 +73,7 @@ class Site:
     registry: str
     options: tuple[str, ...]
     ca: Path | None = None
+    netrc: Path | None = None
 
     @property
     def scheme(self) -> str:
@@ -87,15 +88,16 @@ class Site:
 
 
 @contextmanager
-def site(host: Host, work: Path, *, own_ports: bool, tls: bool = False) -> Iterator[Site]:
+def site(host: Host, work: Path, *, own_ports: bool, sealed: bool = False) -> Iterator[Site]:
     """A site that is still empty, on `host`; its services end with the block.
 
-    `own_ports`: it has the host to itself and takes bundler's default ports. Otherwise it gets free ones, and no TLS.
+    `own_ports`: it has the host to itself and takes bundler's default ports. Otherwise it gets free ones, and is open
+    to all: `sealed` is one that speaks https, and lets nobody read who does not log in.
     """
     root = work / "site"
     options: tuple[str, ...] = ("--root", str(root), "--address", host.address, "--services", "process")
-    options += ("--tls", "self-signed") if tls else ()
-    web, registry = f"{'https' if tls else 'http'}://{host.address}", f"{host.address}:5000"
+    options += ("--tls", "self-signed", "--login", "nodes") if sealed else ()
+    web, registry = f"{'https' if sealed else 'http'}://{host.address}", f"{host.address}:5000"
     if not own_ports:
         ports = {name: free_port() for name in ("web", "registry", "index")}
         backends = {name: free_port() for name in ("registry", "index")}
@@ -113,8 +115,9 @@ def site(host: Host, work: Path, *, own_ports: bool, tls: bool = False) -> Itera
         )
         options = ("--site", str(file))
         web, registry = f"http://{host.address}:{ports['web']}", f"{host.address}:{ports['registry']}"
+    ca, netrc = (root / "tls/ca.pem", root / "login/netrc") if sealed else (None, None)
     try:
-        yield Site(host, root, host.address, web, registry, options, root / "tls" / "ca.pem" if tls else None)
+        yield Site(host, root, host.address, web, registry, options, ca, netrc)
     finally:
         if root.exists():
             bundler(host, "services", "stop", "--root", root, check=False)
@@ -155,19 +158,19 @@ def journey(work: Path, internet: Internet, *, gap: bool, say: Say, show: bool =
 
 @contextmanager
 def inside(
-    work: Path, internet: Internet, bundle: Path, *, gap: bool, say: Say, show: bool = False, tls: bool = False
+    work: Path, internet: Internet, bundle: Path, *, gap: bool, say: Say, show: bool = False, sealed: bool = False
 ) -> Iterator[Journey]:
-    """The way of `bundle` behind the gap. With `tls`, which takes a gap, nothing there speaks plain HTTP."""
+    """The way of `bundle` behind the gap, which a `sealed` site takes."""
     with ExitStack() as stack:
         say(f"Unpack {bundle.name} ({bundle.stat().st_size / 2**20:.0f} MiB) with tar, to see it with plain tools")
         unpacked = unpack(bundle, work / "unpacked")
 
         if gap:
             say("Make two network namespaces, site and node, with a cable between them and no other route")
-            site_host, node_host = stack.enter_context(air_gap(work, "-tls" if tls else ""))
+            site_host, node_host = stack.enter_context(air_gap(work, "-sealed" if sealed else ""))
         else:
             site_host, node_host = HERE, Host("node", HERE.address, env=clean_environment(work))
-        admin = stack.enter_context(site(site_host, work, own_ports=gap, tls=tls))
+        admin = stack.enter_context(site(site_host, work, own_ports=gap, sealed=sealed))
         say(f"Install on the site: bundler install {bundle.name} {' '.join(admin.options)}")
         answer = admin.install(bundle, show=show)
         say(f"Set up the node with the files the site serves: curl {answer['url']}/nodes/setup.sh | sh")
@@ -184,7 +187,7 @@ def _node(work: Path, internet: Internet, host: Host, admin: Site, *, gap: bool)
         return node
     node = Node(host, work / "node")
     node.prepare(internet.node_base)
-    node.set_up(f"{admin.web}/{PROFILE}/nodes/setup.sh", admin.ca)
+    node.set_up(f"{admin.web}/{PROFILE}/nodes/setup.sh", admin.ca, admin.netrc)
     return node
 
 

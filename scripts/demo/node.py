@@ -70,14 +70,15 @@ class Node:
         if base is not None:
             self.run(["rpm", "--root", str(self.root), "--install", "--nodeps", str(base)])
 
-    def set_up(self, script: str, ca: Path | None = None) -> None:
+    def set_up(self, script: str, ca: Path | None = None, netrc: Path | None = None) -> None:
         """Run the set-up script at the URL `script` on the host, which before that has in /etc what Rocky has.
 
-        `ca` is what the site is trusted by until then, where it speaks https.
+        `ca` is what the site is trusted by until then, where it speaks https; `netrc` the log-in that it asks for.
         """
         self.run(["sh", "-c", _ROCKY])
-        trust = ["--cacert", str(ca)] if ca else []
-        self.run(["sh", "-c", 'curl -fsS "$@" | sh', "sh", *trust, script])
+        options = [*(["--cacert", str(ca)] if ca else []), *(["--netrc-file", str(netrc)] if netrc else [])]
+        login = {"BUNDLER_NETRC": str(netrc)} if netrc else {}
+        self.run(["sh", "-c", 'curl -fsS "$@" | sh', "sh", *options, script], env=login)
 
     def run(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
         """Run a command as this machine would; what it printed. Raises CommandError."""
@@ -127,7 +128,9 @@ class Node:
     def curl(self, url: str, to: Path | None = None) -> str:
         """Fetch a URL, into a file when one is named; the body otherwise."""
         output = ["--output", str(to)] if to else []
-        return self.run(["curl", "--fail", "--silent", "--show-error", "--max-time", "60", *output, url])
+        return self.run(
+            ["curl", "--fail", "--silent", "--show-error", "--netrc-optional", "--max-time", "60", *output, url]
+        )
 
     def _wrap(self, name: str, command: Sequence[str], **env: str) -> None:
         """Make `name` a program of this machine that runs `command` with whatever comes behind."""
@@ -139,7 +142,7 @@ class Node:
     def _dnf(self) -> list[str]:
         settings = {
             "reposdir": self.files / "yum.repos.d" if self.files else "/etc/yum.repos.d",
-            "varsdir": "/dev/null",
+            "varsdir": "/dev/null" if self.files else "/etc/dnf/vars",
             "cachedir": self.folder / "dnf-cache",
             "logdir": self.folder / "log",
             "persistdir": self.folder / "dnf-state",

@@ -37,11 +37,11 @@ def way(tmp_path_factory: pytest.TempPathFactory, upstream: Internet) -> Iterato
 
 @pytest.fixture(scope="session")
 def sealed_way(tmp_path_factory: pytest.TempPathFactory, upstream: Internet, way: Journey) -> Iterator[Journey]:
-    """The same bundle on another site, which speaks nothing but https."""
+    """The same bundle on another site, which speaks nothing but https, and answers nobody who does not log in."""
     if not way.gap:
         pytest.skip("network namespaces take root")
     work = tmp_path_factory.mktemp("sealed")
-    with inside(work, upstream, way.bundle, gap=True, say=print, tls=True) as there:
+    with inside(work, upstream, way.bundle, gap=True, say=print, sealed=True) as there:
         yield there
 
 

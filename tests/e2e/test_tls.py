@@ -1,4 +1,7 @@
-"""A site that speaks nothing but https, with a CA of its own: the whole job again, and nothing of it goes unchecked."""
+"""A site that speaks nothing but https, with a CA of its own: the whole job again, and nothing of it goes unchecked.
+
+It asks for a log-in too, which makes no difference to what is tried here (see test_login).
+"""
 
 from __future__ import annotations
 
@@ -101,6 +104,6 @@ def test_the_node_is_put_back(sealed_way: Journey) -> None:
     assert sealed_way.site.ca is not None
     line = sealed_way.site.ca.read_text().splitlines()[1]
     assert node.run(["grep", "-cF", line, trusted]).strip() == "1"
-    node.run(["sh", "-c", 'curl -fsS "$1" | sh', "sh", url])
+    node.run(["sh", "-c", 'curl -fsS --netrc "$1" | sh', "sh", url])
     assert node.host.run(["grep", "-cF", line, trusted], check=False).stdout.strip() == "0"
     assert node.host.run(["curl", "--silent", url], check=False).returncode == 60

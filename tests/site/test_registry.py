@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,18 @@ class TestCredentials:
         again.commit()
         assert again.objects_written == 0
         again.remove("library/hello", "1")
+
+    def test_many_threads_are_asked_at_once(self, guarded: RunningRegistry, tmp_path: Path) -> None:
+        """Each of them has sent a request without a log-in by the time that the first one learns of it."""
+        client = registry_client.RegistryClient(guarded.url, self.credentials(tmp_path, PASSWORD))
+        together = threading.Barrier(8)
+
+        def ask(number: int) -> int:
+            together.wait()
+            return client.request("GET", "library/none", f"manifests/{number}", expect=(404,)).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(ask, range(8))) == [404] * 8
 
     def test_a_wrong_password_is_named(self, guarded: RunningRegistry, tmp_path: Path, content: MemoryContent) -> None:
         with pytest.raises(SiteError, match="401") as refused:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator
 
 from bundler.kinds.images.attributes import ImageAttributes
 from bundler.model.items import Item
-from bundler.model.node_files import NodeCheck, NodeFile, NodeFiles
+from bundler.model.node_files import BASIC, NodeCheck, NodeFile, NodeFiles
 from bundler.model.site import Served
 
 _HEAD = "# Made by bundler: images come from the site's registry. Changes are lost at the next install.\n"
@@ -26,9 +27,32 @@ def emit(items: tuple[Item, ...], served: Served) -> NodeFiles:
         for engine in ("containers", "docker"):
             path = f"{engine}/certs.d/{registry.host}/ca.crt"
             files.append(NodeFile(path, served.ca, destination=f"/etc/{path}", only_where=f"/etc/{engine}"))
+    if registry.login:
+        auths = json.dumps({"auths": {registry.host: {"auth": BASIC}}}) + "\n"
+        files.append(
+            NodeFile(
+                "login/auth.json",
+                auths,
+                destination="~/.config/containers/auth.json",
+                mode=0o600,
+                only_where="/etc/containers",
+                secret=True,
+                joins="auths",
+            )
+        )
     for host, text in _hosts_toml(registry, hosts):
         path = f"containerd/certs.d/{host}/hosts.toml"
-        files.append(NodeFile(path, text, destination=f"/etc/{path}", only_where="/etc/containerd"))
+        secret = bool(registry.login)
+        files.append(
+            NodeFile(
+                path,
+                text,
+                destination=f"/etc/{path}",
+                mode=0o600 if secret else 0o644,
+                only_where="/etc/containerd",
+                secret=secret,
+            )
+        )
     return NodeFiles(tuple(files), tuple(_checks(items, registry)))
 
 
@@ -41,6 +65,7 @@ class _Registry:
         self.scheme, self.own = self.url.split("://", 1)[0], served.site.registry is None
         self.host, _, self.prefix = self.location.partition("/")
         self.ca = served.ca_file(served.site.registry)
+        self.login = served.login(served.site.registry)
         self.curl = served.curl(served.site.registry)
 
     @property
@@ -70,17 +95,19 @@ def _hosts_toml(registry: _Registry, hosts: Iterable[str]) -> Iterator[tuple[str
     """
     root = f"{registry.scheme}://{registry.host}"
     ca = f'ca = "{registry.ca}"\n' if registry.ca else ""
+    login = f'[host."{{}}".header]\nAuthorization = "Basic {BASIC}"\n' if registry.login else ""
     if registry.is_plain or ca:
-        yield registry.host, _host_entry(root, ca=ca)
+        yield registry.host, _host_entry(root, ca=ca, login=login)
     for host in hosts:
         # A prefix stands in the API's path, behind /v2, so the whole of that path is given.
         url, override = (f"{root}/v2/{registry.prefix}", "override_path = true\n") if registry.prefix else (root, "")
-        yield host, _host_entry(url, override, ca)
+        yield host, _host_entry(url, override, ca, login)
 
 
-def _host_entry(url: str, override: str = "", ca: str = "") -> str:
+def _host_entry(url: str, override: str = "", ca: str = "", login: str = "") -> str:
     options = f"{override}{ca}"
-    return f'{_HEAD}\nserver = "{url}"\n{options}\n[host."{url}"]\ncapabilities = ["pull", "resolve"]\n{options}'
+    host = f'[host."{url}"]\ncapabilities = ["pull", "resolve"]\n{options}{login.format(url)}'
+    return f'{_HEAD}\nserver = "{url}"\n{options}\n{host}'
 
 
 def _checks(items: Iterable[Item], registry: _Registry) -> Iterator[NodeCheck]:

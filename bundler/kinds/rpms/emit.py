@@ -7,12 +7,13 @@ would do for some nodes only (it is `9` on one, `9.4` on another).
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from bundler.kinds.rpms.attributes import RepositoryAttributes
 from bundler.model.items import Item
-from bundler.model.node_files import NodeCheck, NodeFile, NodeFiles
+from bundler.model.node_files import PASSWORD, NodeCheck, NodeFile, NodeFiles
 from bundler.model.site import Served
 from bundler.model.target import Target
 
@@ -23,11 +24,28 @@ def emit(items: tuple[Item, ...], served: Served) -> NodeFiles:
     """A .repo file per target, module streams to enable, and checks. Raises BundleError for items of another make."""
     repos = [repo for _, repo in RepositoryAttributes.among(items)]
     targets = sorted({repo.target for repo in repos}, key=str)
-    files: list[NodeFile] = []
+    files = list(_password(served)) if repos else []
     for target in targets:
         own = sorted((repo for repo in repos if repo.target == target), key=lambda repo: repo.repo)
         files += _files(target, own, targets, served)
     return NodeFiles(tuple(files), tuple(_checks(items, repos, targets, served)))
+
+
+def _password(served: Served) -> Iterator[NodeFile]:
+    """The log-in's, as a variable of dnf.conf(5): the .repo files stay readable for everybody."""
+    if served.login(served.site.web):
+        yield NodeFile(
+            path="login/dnf-password",
+            content=f"{PASSWORD}\n",
+            destination=f"/etc/dnf/vars/{_variable(served)}",
+            mode=0o600,
+            only_where="/etc/dnf",
+            secret=True,
+        )
+
+
+def _variable(served: Served) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "_", served.name) + "_password"
 
 
 def _files(
@@ -111,6 +129,8 @@ def _section(repo: RepositoryAttributes, served: Served) -> str:
     }
     if ca := served.ca_file(served.site.web):
         options["sslcacert"] = ca
+    if user := served.login(served.site.web):
+        options |= {"username": user, "password": f"${_variable(served)}"}
     if repo.keys:
         options["gpgkey"] = " ".join(f"{served.url}/{key}" for key in repo.keys)
     if repo.priority != 99:

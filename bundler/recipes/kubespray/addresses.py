@@ -23,7 +23,7 @@ class Site:
         self.plain = self.registry_url.startswith("http://")
         self.ca = served.ca_file(served.site.registry)
         external = served.site.registry
-        self.pull: Credentials | None = external.pull_credentials if external else None
+        self.pull: Credentials | None = external.pull_credentials if external else served.site.reader
 
     def fill_in(self, text: str) -> str:
         """`text` with the site's addresses in it."""

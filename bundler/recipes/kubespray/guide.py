@@ -17,7 +17,7 @@ def offline_md(item: Item, attributes: KubesprayAttributes, files: Sequence[str]
     web_root = served.site.web.directory if served.site.web else f"{served.site.root}/repos"
     inventory = f"inventory/{served.name}/inventory.ini"
     python = f"python{attributes.python[-1]}"
-    curl = served.site.curl("~/ca.pem")
+    curl = served.site.curl("~/ca.pem", "~/.netrc")
     fetches = "\n".join(
         f"{curl} --create-dirs -o {shlex.quote(path)} {shlex.quote(f'{site.nodes}/{path}')}" for path in files
     )
@@ -32,7 +32,13 @@ def offline_md(item: Item, attributes: KubesprayAttributes, files: Sequence[str]
         else ""
     )
     login = (
-        f"\nThe registry wants a log-in to pull: put the password of {site.pull.username} into "
+        f"\nThe site asks for a log-in. Copy {served.site.netrc_path} of the admin host, with ssh, to `~/.netrc` here, "
+        "or add its line\nto yours: pip and Ansible find it there. "
+        if served.site.login
+        else "\n"
+    )
+    login += (
+        f"The registry wants a log-in to pull: put the password of {site.pull.username} into "
         f"{site.pull.password_file}\non the machine that Ansible runs on, readable by its user alone.\n"
         if site.pull
         else ""

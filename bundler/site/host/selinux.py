@@ -23,10 +23,16 @@ def enabled() -> bool:
 
 
 def allow(
-    *, content: Path, certificates: Path | None, programs: Path | None, ports: Iterable[int], changes: Changes
+    *,
+    content: Path,
+    certificates: Path | None,
+    readers: Path | None,
+    programs: Path | None,
+    ports: Iterable[int],
+    changes: Changes,
 ) -> None:
-    """Let nginx serve `content` on `ports` with the `certificates` in that folder, reach the services behind it, and
-    let systemd run what is in `programs`.
+    """Let nginx serve `content` on `ports` with the `certificates` in that folder, to the `readers` in that one, reach
+    the services behind it, and let systemd run what is in `programs`.
 
     Does nothing where SELinux is off. Raises SiteError.
     """
@@ -35,6 +41,8 @@ def allow(
     _label(content, "httpd_sys_content_t", changes)
     if certificates is not None:
         _label(certificates, "cert_t", changes)
+    if readers is not None:
+        _label(readers, "httpd_config_t", changes)
     if programs is not None:
         _label(programs, "bin_t", changes)
     for port in sorted(set(ports) - _HTTPD_PORTS):

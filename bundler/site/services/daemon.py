@@ -30,7 +30,7 @@ _PAUSE = 0.05  # seconds between two looks
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What answers on loopback, with a status below 400, once a program is up.
+    """What answers on loopback, with a status below 400, once a program is up; with `asks`, that a log-in is wanted.
 
     Over TLS with `ca`, a file: what answers has to be `name` to those who trust that.
     """
@@ -39,6 +39,7 @@ class Probe:
     path: str
     name: str = ""
     ca: Path | None = None
+    asks: bool = False
 
     def __str__(self) -> str:
         return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}{self.path}"
@@ -51,7 +52,8 @@ class Probe:
                 context = ssl.create_default_context(cafile=str(self.ca))
                 connection.sock = context.wrap_socket(connection.sock, server_hostname=self.name)
             connection.request("GET", self.path)
-            return connection.getresponse().status < 400
+            status = connection.getresponse().status
+            return status == 401 if self.asks else status < 400
         except (OSError, http.client.HTTPException):
             return False
         finally:

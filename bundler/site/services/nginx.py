@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from bundler.errors import SiteError
 from bundler.model.site import SiteConfig
+from bundler.site import login, tls
 from bundler.site.folders import make_folder
 from bundler.site.services import Store
 from bundler.site.services.daemon import Listen, Probe, Program
 from bundler.site.services.programs import find_program
-from bundler.site.tls import Certificates, ensure
 from bundler.templates import render
 
 _USERS = ("nginx", "www-data", "nobody")
@@ -47,7 +47,7 @@ def find() -> str:
 
 def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection[Store]) -> Program:
     """An nginx of our own in front of `stores`; its config is written into `folder`."""
-    servers, tls = _chosen(config, web_root, stores), ensure(config)
+    servers, certificates = _chosen(config, web_root, stores), tls.ensure(config)
     text = render(
         "bundler.site",
         "nginx.conf.j2",
@@ -57,7 +57,8 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         hosts=_listen_on(),
         names=(),
         servers=servers,
-        tls=_tls(tls),
+        tls=_tls(certificates),
+        readers=_readers(config),
     )
     make_folder(folder / "tmp")
     conf = folder / "nginx.conf"
@@ -68,7 +69,7 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         folder=folder,
         configuration=text,
         listens=tuple(Listen(host.strip("[]"), server.port, server.setting) for server in servers for host in _hosts()),
-        probes=_probes(servers, config, tls),
+        probes=_probes(servers, config, certificates),
     )
 
 
@@ -77,25 +78,37 @@ def configuration(config: SiteConfig, web_root: Path, stores: Collection[Store])
 
     Others may be served there too: ours are told by the names that nodes and this host reach them by.
     """
-    servers, tls = _chosen(config, web_root, stores), ensure(config)
+    servers, certificates = _chosen(config, web_root, stores), tls.ensure(config)
     names = dict.fromkeys((config.address, socket.gethostname(), "localhost", "127.0.0.1", "[::1]"))
     head = "# Written by bundler: change site.yaml, then `bundler services start`.\n"
     text = render(
-        "bundler.site", "nginx-servers.conf.j2", hosts=_listen_on(), names=names, servers=servers, tls=_tls(tls)
+        "bundler.site",
+        "nginx-servers.conf.j2",
+        hosts=_listen_on(),
+        names=names,
+        servers=servers,
+        tls=_tls(certificates),
+        readers=_readers(config),
     )
-    return head + text, _probes(servers, config, tls)
+    return head + text, _probes(servers, config, certificates)
 
 
 def _chosen(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> list[_Server]:
     return [server for store, server in _servers(config, web_root).items() if store in stores]
 
 
-def _probes(servers: Iterable[_Server], config: SiteConfig, tls: Certificates | None) -> tuple[Probe, ...]:
-    name, ca = config.address.strip("[]"), tls.ca if tls else None
-    return tuple(Probe(server.port, server.probe, name, ca) for server in servers)
+def _probes(servers: Iterable[_Server], config: SiteConfig, certificates: tls.Certificates | None) -> tuple[Probe, ...]:
+    name, ca = config.address.strip("[]"), certificates.ca if certificates else None
+    return tuple(Probe(server.port, server.probe, name, ca, asks=config.login is not None) for server in servers)
 
 
-def _tls(found: Certificates | None) -> dict[str, str] | None:
+def _readers(config: SiteConfig) -> str | None:
+    """Who may read, as a file; None where everybody may. nginx looks into it at each request."""
+    found = login.ensure(config, (_group(name) for name in _USERS if _is_user(name)))
+    return _quoted(found) if found else None
+
+
+def _tls(found: tls.Certificates | None) -> dict[str, str] | None:
     """For the template; the fingerprint is there so that nginx is started again with a new certificate."""
     if found is None:
         return None
@@ -152,12 +165,17 @@ def _user(web_root: Path) -> str:
     if os.geteuid() != 0:
         return ""
     if all(folder.stat().st_mode & 0o001 for folder in (web_root, *web_root.parents)):
-        for name in _USERS:
-            try:
-                return f"{name} {_group(name)}"
-            except KeyError:
-                continue
+        for name in filter(_is_user, _USERS):
+            return f"{name} {_group(name)}"
     return "root root"
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _group(user: str) -> str:

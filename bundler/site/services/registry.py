@@ -5,7 +5,6 @@ Config: https://distribution.github.io/distribution/about/configuration/, of the
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,9 @@ from pathlib import Path
 import yaml
 
 from bundler.bundle.content import Content
-from bundler.errors import SiteError
 from bundler.model.items import Item
 from bundler.model.site import SiteConfig
-from bundler.site.folders import make_folder
+from bundler.site.folders import make_folder, write_whole
 from bundler.site.host import commands
 from bundler.site.services.daemon import Listen, Probe, Program
 from bundler.site.services.programs import find_program
@@ -75,7 +73,7 @@ def configure(folder: Path, port: int, data: str) -> str:
         },
         sort_keys=False,
     )
-    _write_private(folder / CONFIGURATION, text)
+    write_whole(folder / CONFIGURATION, text.encode(), 0o600)
     return text
 
 
@@ -99,16 +97,5 @@ def _secret(folder: Path) -> str:
     """What the registry signs upload states with: made once."""
     file = folder / "secret"
     if not file.exists():
-        _write_private(file, secrets.token_hex(32))
+        write_whole(file, secrets.token_hex(32).encode(), 0o600)
     return file.read_text()
-
-
-def _write_private(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-        new.rename(path)
-    except OSError as error:
-        raise SiteError(f"{path}: {error.strerror}", hint="see who owns the folder") from None

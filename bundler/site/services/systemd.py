@@ -99,6 +99,7 @@ class SystemdManager:
         selinux.allow(
             content=make_folder(self._set_up.web_root),
             certificates=self._set_up.root / "tls" if self._set_up.config.tls == "self-signed" else None,
+            readers=self._set_up.root / "login" if self._set_up.config.login else None,
             programs=None if in_container or not registry_folder.is_dir() else registry_folder,
             ports=self._set_up.ports(),
             changes=self._changes,

@@ -106,14 +106,20 @@ def test_selinux_is_told_what_nginx_may(tmp_path: Path, recorder: Recorder, chan
     recorder.program("setsebool")
     recorder.program("restorecon")
     recorder.program("semanage", port__a__t_http_port_t__p_tcp_5000="exit 1")
-    content, programs = tmp_path / "repos", tmp_path / "services"
-    content.mkdir()
-    programs.mkdir()
+    content, programs, readers = tmp_path / "repos", tmp_path / "services", tmp_path / "login"
     for _ in range(2):
-        selinux.allow(certificates=None, content=content, programs=programs, ports=[80, 3141, 5000], changes=changes)
+        selinux.allow(
+            content=content,
+            certificates=None,
+            readers=readers,
+            programs=programs,
+            ports=[80, 3141, 5000],
+            changes=changes,
+        )
     changed = recorder.changing("semanage", "setsebool")
     assert changed == [
         f"semanage fcontext -a -t httpd_sys_content_t {re.escape(str(content))}(/.*)?",
+        f"semanage fcontext -a -t httpd_config_t {re.escape(str(readers))}(/.*)?",
         f"semanage fcontext -a -t bin_t {re.escape(str(programs))}(/.*)?",
         "semanage port -a -t http_port_t -p tcp 3141",
         "semanage port -a -t http_port_t -p tcp 5000",
@@ -128,6 +134,7 @@ def test_selinux_is_told_what_nginx_may(tmp_path: Path, recorder: Recorder, chan
         "semanage port -d -p tcp 5000",
         "semanage port -d -p tcp 3141",
         f"semanage fcontext -d {re.escape(str(programs))}(/.*)?",
+        f"semanage fcontext -d {re.escape(str(readers))}(/.*)?",
         f"semanage fcontext -d {re.escape(str(content))}(/.*)?",
     ]
 
@@ -135,7 +142,7 @@ def test_selinux_is_told_what_nginx_may(tmp_path: Path, recorder: Recorder, chan
 def test_without_selinux_nothing_is_asked(tmp_path: Path, recorder: Recorder, changes: Changes) -> None:
     recorder.program("selinuxenabled", **{"": "exit 1"})
     recorder.program("semanage")
-    selinux.allow(certificates=None, content=tmp_path, programs=tmp_path, ports=[5000], changes=changes)
+    selinux.allow(certificates=None, readers=None, content=tmp_path, programs=tmp_path, ports=[5000], changes=changes)
     assert recorder.changing("semanage") == []
 
 
@@ -144,7 +151,9 @@ def test_a_machine_without_semanage_is_told_what_to_install(
 ) -> None:
     recorder.program("selinuxenabled")
     with pytest.raises(SiteError) as caught:
-        selinux.allow(certificates=None, content=tmp_path, programs=tmp_path, ports=[5000], changes=changes)
+        selinux.allow(
+            certificates=None, readers=None, content=tmp_path, programs=tmp_path, ports=[5000], changes=changes
+        )
     assert "policycoreutils-python-utils" in caught.value.hint
 
 
