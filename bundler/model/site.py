@@ -149,6 +149,11 @@ class SiteConfig(StrictModel):
         )
 
     @property
+    def machine(self) -> str:
+        """The address as netrc(5) and certificates have it."""
+        return self.address.strip("[]")
+
+    @property
     def netrc_path(self) -> str | None:
         """On the admin host, the log-in as nodes are given it (netrc(5))."""
         return f"{self.root}/login/netrc" if self.login else None

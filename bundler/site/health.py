@@ -99,7 +99,7 @@ def _certificates(site: Site) -> Iterator[Finding]:
     own = not isinstance(site.config.tls, OwnTls)
     remedy = _REMEDY if own else "put a new one in its place, then bundler services start"
     try:
-        found.check(site.config.address.strip("[]"))
+        found.check(site.config.machine)
         left = found.leaf().not_valid_after_utc - dt.datetime.now(dt.UTC)
     except (ConfigError, OSError) as error:
         yield Finding("TLS", "failed", str(error), remedy, mend=site.services.start if own else None)

@@ -46,7 +46,7 @@ def ensure(config: SiteConfig, groups: Iterable[str]) -> Path | None:
             f"{reader.password_file}: the password has to be 20 to 128 letters, digits and . _ ~ + / = -",
             hint="write such a one into the file, for instance with `openssl rand -hex 20`",
         )
-    netrc = f"machine {config.address.strip('[]')} login {user} password {password}\n"
+    netrc = f"machine {config.machine} login {user} password {password}\n"
     _keep(folder / "netrc", netrc.encode())
     known = folder / "htpasswd"
     if not (known.exists() and _matches(known.read_text(), user, password)):

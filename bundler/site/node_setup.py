@@ -79,7 +79,7 @@ def _login(served: Served) -> Iterator[NodeFile]:
 
 def _machine(served: Served) -> str:
     """How a line of netrc(5) for the site begins."""
-    return f"machine {served.site.address.strip('[]')}"
+    return f"machine {served.site.machine}"
 
 
 def _answers(served: Served) -> NodeCheck:

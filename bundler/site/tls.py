@@ -94,13 +94,13 @@ def ensure(config: SiteConfig) -> Certificates | None:
         if not _serves(found, config.address):
             _issue(found, config.address)
     if found is not None:
-        found.check(config.address.strip("[]"))
+        found.check(config.machine)
     return found
 
 
 def caveat(config: SiteConfig) -> str | None:
     """What an operator has to know of a site with TLS at an IP address: https://github.com/pypa/pip/issues/12906."""
-    if config.tls is None or config.index is not None or isinstance(_general(config.address.strip("[]")), x509.DNSName):
+    if config.tls is None or config.index is not None or isinstance(_general(config.machine), x509.DNSName):
         return None
     return (
         f"pip 24.2 and later cannot check a certificate for {config.address}, an IP address: where nodes have such a "

@@ -289,28 +289,39 @@ def test_a_podman_without_quadlets_gets_a_unit(installed: World) -> None:
     # By a name: the nodes' pip cannot check a certificate for an address.
     for machine in (admin, installed.machines["node1"]):
         machine.sh(f"cp /etc/hosts /root/hosts; echo '{admin.address} {_SITE_NAME}' >>/etc/hosts")
-    admin.run(["bundler", "install", _BUNDLE, "--address", _SITE_NAME, "--tls", "self-signed"])
+    admin.run(["bundler", "install", _BUNDLE, "--address", _SITE_NAME, "--tls", "self-signed", "--login", "nodes"])
     assert admin.sh("systemctl show -P FragmentPath bundler-registry").strip().startswith("/etc/systemd/system/")
     assert admin.sh("podman ps --format '{{.Names}}'").split() == ["bundler-registry"]
     test_units_are_sound(installed, "bundler-registry.service")
-    _a_node_speaks_tls(installed)
+    _a_node_speaks_tls_and_logs_in(installed)
     admin.run(["bundler", "uninstall"])
     admin.run(["rm", "/usr/local/bin/podman"])
     admin.sh("cat /root/hosts >/etc/hosts")
 
 
-def _a_node_speaks_tls(installed: World) -> None:
+def _a_node_speaks_tls_and_logs_in(installed: World) -> None:
     """With what the admin host gives it in another way; doctor sees nothing amiss there."""
-    node, url = installed.machines["node1"], f"https://{_SITE_NAME}/base"
+    node, url = installed.machines["node1"], f"https://{_SITE_NAME}/base/nodes"
     node.put("/root/ca.pem", installed.admin.sh("cat /data/tls/ca.pem"))
-    node.sh(f"curl -fsS --cacert /root/ca.pem {url}/nodes/setup.sh | sh")
-    table = node.sh(f"curl -fsS --cacert /root/ca.pem {url}/nodes/check.sh | sh")
+    node.put("/root/netrc", installed.admin.sh("cat /data/login/netrc"), mode=0o600)
+    theirs = '{"auths": {"quay.io": {"auth": "eDp5"}}}'
+    node.sh("mkdir -p /root/.config/containers")
+    node.put("/root/.config/containers/auth.json", theirs)
+    curl = "cd /root && curl -fsS --cacert ca.pem --netrc-file netrc"
+    assert node.sh(f"curl -s -o /dev/null -w '%{{http_code}}' --cacert /root/ca.pem {url}/setup.sh") == "401"
+    node.sh(f"{curl} {url}/setup.sh | BUNDLER_NETRC=netrc sh")
+    auths = json.loads(node.sh("cat /root/.config/containers/auth.json"))["auths"]
+    assert auths.keys() == {"quay.io", f"{_SITE_NAME}:5000"}
+    assert "nothing to change" in node.sh(f"{curl} {url}/setup.sh | sh")
+    table = node.sh(f"{curl} {url}/check.sh | sh")
     assert "FAIL" not in table
     assert "podman pulls an image by its original name" in table
     found = json.loads(installed.admin.run(["bundler", "doctor", "--all", "--json"]).stdout)
     assert {finding["check"]: finding["state"] for finding in found["findings"]}.get("TLS") == "ok"
     assert found["well"]
-    node.sh(f"curl -fsS --cacert /root/ca.pem {url}/nodes/revert.sh | sh")
+    node.sh(f"{curl} {url}/revert.sh | sh")
+    assert node.sh("cat /root/.config/containers/auth.json") == theirs
+    assert node.sh("ls -A /etc/bundler /root/.netrc 2>/dev/null || true") == ""
 
 
 def test_without_an_engine_the_registry_runs_by_itself(installed: World, bare: list[str]) -> None:

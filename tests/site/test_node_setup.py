@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
 import stat
@@ -16,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bundler.model.node_files import NodeCheck, NodeFile, NodeFiles
-from bundler.model.site import Served, SiteConfig
+from bundler.model.node_files import BASIC, PASSWORD, NodeCheck, NodeFile, NodeFiles
+from bundler.model.site import Login, Served, SiteConfig
 from bundler.site.node_setup import compose
 
 SERVED = Served(SiteConfig(address="192.168.10.10"), "demo", "1.0")
@@ -301,3 +303,129 @@ def test_the_playbook_runs(machine: Path, tmp_path: Path) -> None:
 def test_files_that_have_no_place(file: NodeFile) -> None:
     with pytest.raises(ValueError, match=r"path|NUL|two node files"):
         compose(SERVED, (*PARTS, NodeFiles((file,))))
+
+
+# A site that asks for a log-in
+
+_SECRET = "s3cret-0123456789_abc.~+/=def"
+_BASIC = base64.b64encode(f"nodes:{_SECRET}".encode()).decode()
+ASKING = Served(
+    SiteConfig(address="192.168.10.10", tls="self-signed", login=Login(username="nodes")), "demo", "1.0", ca="CA\n"
+)
+SECRETS = NodeFiles(
+    (
+        NodeFile("var", f"{PASSWORD}\n", destination="/etc/dnf/vars/demo", mode=0o600, secret=True),
+        NodeFile("header", f'a = "Basic {BASIC}"\nb\\c\n', destination="/etc/header", mode=0o600, secret=True),
+        NodeFile(
+            "auth",
+            json.dumps({"auths": {"192.168.10.10:5000": {"auth": BASIC}}}) + "\n",
+            destination="~/.config/auth.json",
+            mode=0o600,
+            secret=True,
+            joins="auths",
+        ),
+        NodeFile("open", f"{PASSWORD} {BASIC}\n", destination="/etc/open"),
+    )
+)
+
+
+def asking(tmp_path: Path) -> tuple[Path, Path]:
+    netrc = tmp_path / "netrc"
+    netrc.write_text(
+        f"machine 192x168.10.10 login nodes password no\nmachine 192.168.10.10 login nodes password {_SECRET}\n"
+    )
+    return scripts(tmp_path / "nodes", (SECRETS,), ASKING), netrc
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_log_in_is_filled_in(shell: str, machine: Path, tmp_path: Path) -> None:
+    nodes, netrc = asking(tmp_path)
+    before = tree(machine)
+    done = run(shell, nodes / "setup.sh", machine, BUNDLER_NETRC=str(netrc))
+    assert (done.returncode, done.stderr) == (0, "")
+    line = f"machine 192.168.10.10 login nodes password {_SECRET}\n"
+    expected = {
+        "etc/dnf/vars/demo": f"{_SECRET}\n",
+        "etc/header": f'a = "Basic {_BASIC}"\nb\\c\n',
+        "etc/bundler/demo.netrc": line,
+        "root/.netrc": line,
+        "root/.config/auth.json": json.dumps({"auths": {"192.168.10.10:5000": {"auth": _BASIC}}}) + "\n",
+    }
+    for path, text in expected.items():
+        assert (machine / path).read_text() == text
+        assert stat.S_IMODE((machine / path).stat().st_mode) == 0o600
+    # Whoever made the bundle may have written such marks anywhere: they stay what they are.
+    assert (machine / "etc/open").read_text() == f"{PASSWORD} {BASIC}\n"
+    assert all(_SECRET not in file.content and _BASIC not in file.content for file in compose(ASKING, (SECRETS,)).files)
+    # Again without it: what the first run put there is enough.
+    after = tree(machine)
+    assert setup(shell, nodes, machine).splitlines()[-1].startswith("nothing to change")
+    assert tree(machine) == after
+    revert(shell, nodes, machine)
+    assert tree(machine) == before
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_others_log_ins_stay(shell: str, machine: Path, tmp_path: Path) -> None:
+    nodes, netrc = asking(tmp_path)
+    theirs = "machine 192.168.10.10 login old password old\nmachine other login me\n  password mine\n"
+    (machine / "root/.config").mkdir(parents=True)
+    (machine / "root/.netrc").write_text(theirs)
+    (machine / "root/.config/auth.json").write_text('{"auths": {"quay.io": {"auth": "eDp5"}}}\n')
+    before = tree(machine)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    # Stands for podman, which asks the registry before it writes: tests/e2e has the real one.
+    (tools / "podman").write_text(
+        "#!/bin/sh\n"
+        f'[ "$(cat)" = {_SECRET} ] && [ "$1 $2 $4 $5 $6 $7" = "login --authfile --username nodes --password-stdin '
+        '192.168.10.10:5000" ] && echo joined >>"$3"\n'
+    )
+    (tools / "podman").chmod(0o755)
+    done = run(shell, nodes / "setup.sh", machine, BUNDLER_NETRC=str(netrc), PATH=f"{tools}:{os.environ['PATH']}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (machine / "root/.netrc").read_text() == (
+        f"machine 192.168.10.10 login nodes password {_SECRET}\nmachine other login me\n  password mine\n"
+    )
+    assert (machine / "root/.config/auth.json").read_text().endswith("}\njoined\n")
+    revert(shell, nodes, machine)
+    assert tree(machine) == before
+
+
+def test_without_a_log_in_nothing_is_changed(machine: Path, tmp_path: Path) -> None:
+    nodes, netrc = asking(tmp_path)
+    before = tree(machine)
+    for given in ({}, {"BUNDLER_NETRC": "/nowhere"}, {"BUNDLER_NETRC": str(nodes / "README.txt")}):
+        done = run("sh", nodes / "setup.sh", machine, **given)
+        assert done.returncode == 1
+        assert "copy /data/login/netrc of the admin host to this machine" in done.stderr
+    netrc.write_text("machine 192.168.10.10 login nodes password $(id)\n")
+    assert run("sh", nodes / "setup.sh", machine, BUNDLER_NETRC=str(netrc)).returncode == 1
+    assert tree(machine) == before
+
+
+def test_scripts_with_a_log_in_are_clean(tmp_path: Path) -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("needs shellcheck")
+    nodes, _ = asking(tmp_path)
+    done = subprocess.run(["shellcheck", "--shell=sh", str(nodes / "setup.sh")], capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+def test_the_playbook_hands_the_log_in_over(machine: Path, tmp_path: Path) -> None:
+    """And shows it to nobody, however much Ansible is asked to say."""
+    nodes, netrc = asking(tmp_path)
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    environment = {**os.environ, "BUNDLER_NODE_ROOT": str(machine), "ANSIBLE_NOCOLOR": "1", "HOME": str(tmp_path)}
+    command = [str(playbook), "-vvvv", "-i", "localhost,", "-c", "local", str(nodes / "node-setup.yml")]
+    command += ["-e", f"ansible_become=false ansible_python_interpreter={sys.executable} netrc={netrc}"]
+    done = subprocess.run([*command, "--tags", "setup"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert (machine / "etc/dnf/vars/demo").read_text() == f"{_SECRET}\n"
+    assert _SECRET not in done.stdout + done.stderr
+    assert not Path("/run/bundler-demo.netrc").exists()
+
+
+def test_a_secret_is_for_its_owner_alone() -> None:
+    with pytest.raises(ValueError, match="a secret that others may read"):
+        compose(ASKING, (NodeFiles((NodeFile("x", PASSWORD, destination="/x", secret=True),)),))

@@ -8,10 +8,12 @@ from bundler.recipes.kubespray.attributes import FILES, REGISTRY
 
 # Of everything that is emitted, below the release's nodes/.
 FOLDER = "kubespray"
+# Where Ansible runs, the log-in to a site that asks for one: pip and Ansible look there by themselves.
+NETRC = "~/.netrc"
 
 
 class Site:
-    """A site as a cluster reaches it; `pull` is what it shows the registry, where that wants a log-in."""
+    """A site as a cluster reaches it; `pull` is what it shows an external registry, where that wants a log-in."""
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -23,7 +25,7 @@ class Site:
         self.plain = self.registry_url.startswith("http://")
         self.ca = served.ca_file(served.site.registry)
         external = served.site.registry
-        self.pull: Credentials | None = external.pull_credentials if external else served.site.reader
+        self.pull: Credentials | None = external.pull_credentials if external else None
 
     def fill_in(self, text: str) -> str:
         """`text` with the site's addresses in it."""

@@ -13,8 +13,8 @@ import yaml
 
 from bundler.kinds.images.reference import Reference
 from bundler.model.items import Item, Json
-from bundler.model.site import Credentials, Served
-from bundler.recipes.kubespray.addresses import FOLDER, Site
+from bundler.model.site import Served
+from bundler.recipes.kubespray.addresses import FOLDER, NETRC, Site
 from bundler.recipes.kubespray.attributes import KubesprayAttributes
 
 # What each block of offline.yml is for, as it says itself.
@@ -96,9 +96,10 @@ def _containerd_host(url: str, site: Site, *, override: bool) -> dict[str, Any]:
         host["override_path"] = True
     if site.ca:
         host["ca"] = [site.ca]
-    if site.pull:
+    if login := _login(site):
         # containerd 2 does not read Kubespray's containerd_registry_auth any more.
-        text = f"('{_in_jinja(site.pull.username)}:' ~ {_password(site.pull)}) | b64encode"
+        user, password = login
+        text = f"('{_in_jinja(user)}:' ~ {password}) | b64encode"
         host["header"] = {"Authorization": f"Basic {{{{ {text} }}}}"}
     return host
 
@@ -111,9 +112,10 @@ def _crio(attributes: KubesprayAttributes, site: Site) -> dict[str, Any]:
     found: dict[str, Any] = {"crio_registries": registries}
     if site.plain:
         found["crio_insecure_registries"] = [site.registry_address]
-    if site.pull:
-        login = {"username": site.pull.username, "password": f"{{{{ {_password(site.pull)} }}}}"}
-        found["crio_registry_auth"] = [{"registry": site.registry_address, **login}]
+    if login := _login(site):
+        user, password = login
+        auth = {"registry": site.registry_address, "username": user, "password": f"{{{{ {password} }}}}"}
+        found["crio_registry_auth"] = [auth]
     return found
 
 
@@ -122,9 +124,19 @@ def _hosts(attributes: KubesprayAttributes, site: Site) -> list[str]:
     return sorted({Reference.parse(image).registry for image in attributes.images} - {site.registry_address})
 
 
-def _password(credentials: Credentials) -> str:
-    """A Jinja expression that reads the password where Ansible runs: it stands in no file of the site's."""
-    return f"lookup('ansible.builtin.file', '{_in_jinja(credentials.password_file)}')"
+def _login(site: Site) -> tuple[str, str] | None:
+    """Whom the registry lets pull, and a Jinja expression that reads the password where Ansible runs.
+
+    It stands in no file of the site's: there is a file of an external registry's, and a line of netrc(5) of our own.
+    """
+    if site.pull:
+        return site.pull.username, f"lookup('ansible.builtin.file', '{_in_jinja(site.pull.password_file)}')"
+    if user := site.served.login(site.served.site.registry):
+        # No backslash: whether Ansible takes one for itself depends on where the expression stands.
+        line = f"machine {site.served.site.machine} login {user} password ".replace(".", "[.]")
+        netrc = f"lookup('ansible.builtin.file', '{NETRC}')"
+        return user, f"({netrc} | regex_search('(?<={line}).+'))"
+    return None
 
 
 def _in_jinja(text: str) -> str:

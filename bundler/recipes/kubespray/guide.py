@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from bundler.model.items import Item
-from bundler.recipes.kubespray.addresses import FOLDER, Site
+from bundler.recipes.kubespray.addresses import FOLDER, NETRC, Site
 from bundler.recipes.kubespray.attributes import KubesprayAttributes
 
 
@@ -17,7 +17,7 @@ def offline_md(item: Item, attributes: KubesprayAttributes, files: Sequence[str]
     web_root = served.site.web.directory if served.site.web else f"{served.site.root}/repos"
     inventory = f"inventory/{served.name}/inventory.ini"
     python = f"python{attributes.python[-1]}"
-    curl = served.site.curl("~/ca.pem", "~/.netrc")
+    curl = served.site.curl("~/ca.pem", NETRC)
     fetches = "\n".join(
         f"{curl} --create-dirs -o {shlex.quote(path)} {shlex.quote(f'{site.nodes}/{path}')}" for path in files
     )
@@ -31,14 +31,15 @@ def offline_md(item: Item, attributes: KubesprayAttributes, files: Sequence[str]
         if served.ca
         else ""
     )
+    netrc = ""
+    if served.site.login:
+        trust += (
+            f"\nIt asks for a log-in: copy {served.site.netrc_path} of the admin host, with ssh, to `{NETRC}` here, "
+            "or add its line to\nyours. pip, Ansible and the variables of the cluster find it there.\n"
+        )
+        netrc = f" -e netrc={NETRC}"
     login = (
-        f"\nThe site asks for a log-in. Copy {served.site.netrc_path} of the admin host, with ssh, to `~/.netrc` here, "
-        "or add its line\nto yours: pip and Ansible find it there. "
-        if served.site.login
-        else "\n"
-    )
-    login += (
-        f"The registry wants a log-in to pull: put the password of {site.pull.username} into "
+        f"\nThe registry wants a log-in to pull: put the password of {site.pull.username} into "
         f"{site.pull.password_file}\non the machine that Ansible runs on, readable by its user alone.\n"
         if site.pull
         else ""
@@ -84,7 +85,7 @@ Each node takes its packages from the site, and has its other repositories put a
 
 ```sh
 {curl} -O {shlex.quote(setup_url)}
-venv/bin/ansible-playbook -i {inventory} node-setup.yml
+venv/bin/ansible-playbook -i {inventory} node-setup.yml{netrc}
 ```
 
 On Enterprise Linux 10 the module br_netfilter is in kernel-modules-extra, which must be of the running kernel's

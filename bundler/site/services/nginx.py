@@ -98,7 +98,7 @@ def _chosen(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> li
 
 
 def _probes(servers: Iterable[_Server], config: SiteConfig, certificates: tls.Certificates | None) -> tuple[Probe, ...]:
-    name, ca = config.address.strip("[]"), certificates.ca if certificates else None
+    name, ca = config.machine, certificates.ca if certificates else None
     return tuple(Probe(server.port, server.probe, name, ca, asks=config.login is not None) for server in servers)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from bundler.errors import BundleError, ProfileError
 from bundler.kinds.files.place import place_of
 from bundler.model.items import Item, Made, Object
 from bundler.model.node_files import NodeFiles
-from bundler.model.site import Credentials, ExternalIndex, ExternalRegistry, ExternalWeb, Served, SiteConfig
+from bundler.model.site import Credentials, ExternalIndex, ExternalRegistry, ExternalWeb, Login, Served, SiteConfig
 from bundler.model.target import Target
 from bundler.recipes.kubespray.emit import emit
 from bundler.recipes.kubespray.expand import expand
@@ -32,6 +36,7 @@ _INDEX = ExternalIndex(
 SITES = {
     "own": SiteConfig(address="192.168.10.10"),
     "own-tls": SiteConfig(address="192.168.10.10", tls="self-signed"),
+    "own-login": SiteConfig(address="192.168.10.10", tls="self-signed", login=Login(username="nodes")),
     "external": SiteConfig(
         address="192.168.10.10",
         web=ExternalWeb(url="https://repo.corp.example", directory="/srv/repo"),
@@ -107,6 +112,34 @@ def test_secrets_are_named_by_file(shared: Path, outside: Upstream) -> None:
     ((auth),) = variables["crio_registry_auth"]
     assert auth["username"] == "pull"
     assert auth["password"] == r"{{ lookup('ansible.builtin.file', '/etc/bundler/it\'s') }}"
+
+
+def test_ansible_finds_the_log_in(shared: Path, outside: Upstream, tmp_path: Path) -> None:
+    """Of this site, among others in the netrc of the user whom it runs as."""
+    made = emitted(an_item(shared, outside, "flannel"), SITES["own-login"])
+    (tmp_path / "offline.yml").write_text(
+        next(file.content for file in made.files if file.path.endswith("offline.yml"))
+    )
+    (tmp_path / ".netrc").write_text(
+        "machine 192x168.10.10 login nodes password no\nmachine 192.168.10.10 login nodes password a+b/c.d_e~f=-g\n"
+    )
+    values = "{{ [containerd_registries_mirrors[1].mirrors[0].header.Authorization, crio_registry_auth[0].password] }}"
+    play = [
+        {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "vars_files": ["offline.yml"],
+            "tasks": [{"ansible.builtin.copy": {"content": values, "dest": str(tmp_path / "found")}}],
+        }
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-c", "local", "-i", "localhost,", "play.yml"]
+    argv += ["-e", f"ansible_python_interpreter={sys.executable}"]
+    environment = {**os.environ, "HOME": str(tmp_path), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    basic = base64.b64encode(b"nodes:a+b/c.d_e~f=-g").decode()
+    assert json.loads((tmp_path / "found").read_text()) == [f"Basic {basic}", "a+b/c.d_e~f=-g"]
 
 
 def test_two_architectures_take_one_offline_yml_each(shared: Path, outside: Upstream) -> None:
