@@ -44,6 +44,18 @@ def offline_md(item: Item, attributes: KubesprayAttributes, files: Sequence[str]
         if site.pull
         else ""
     )
+    chart = ""
+    if served.login(served.site.web) and attributes.charts:
+        path = attributes.charts[0].path
+        chart = f"""
+cilium-cli cannot log in to fetch Cilium's chart. Before that, on the first machine of kube_control_plane:
+
+```sh
+sudo mkdir -p /opt/cilium && sudo curl -fsS --netrc {shlex.quote(site.url_of(path))} | sudo tar xz -C /opt/cilium
+```
+
+and in `offline.yml` set `cilium_install_extra_flags: --chart-directory /opt/cilium/cilium`.
+"""
     archive = shlex.quote(site.url_of(attributes.tree))
     setup_url = f"{site.nodes}/node-setup.yml"
     return f"""\
@@ -78,7 +90,7 @@ Write your machines into `{inventory}` first. `group_vars/all/` beside it leads 
 venv/bin/pip install {shlex.join(options)}{cert} -r requirements.txt
 venv/bin/ansible-playbook -i {inventory} -b cluster.yml
 ```
-
+{chart}
 ## The nodes, before that
 
 Each node takes its packages from the site, and has its other repositories put aside (`-e revert=true` puts them back):
