@@ -19,7 +19,7 @@ from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import Receipt
 from bundler.bundle.writer import Writer
-from bundler.errors import BundleError, IntegrityError, ProfileError
+from bundler.errors import BundleError, FetchError, IntegrityError, ProfileError
 from bundler.kinds import KINDS
 from bundler.kinds.base import Kind
 from bundler.model.config import Config
@@ -29,6 +29,7 @@ from bundler.model.profile import Profile, joined
 from bundler.progress import Progress
 from bundler.proof import incomplete, prove
 from bundler.recipes import RECIPES
+from bundler.remembered import forget, resolved
 from bundler.transfer import engine
 from bundler.transfer.fetched import Fetched
 from bundler.transfer.retry import Stopped
@@ -98,7 +99,7 @@ def resolve(profile: Profile, upstream: Upstream) -> Lock:
 
     def one(kind: Kind) -> tuple[Item, ...]:
         logger.info("resolving %s", kind.name)
-        return kind.resolve(plain.sections[kind.name], plain.targets, upstream)
+        return resolved(kind.name, kind.resolve, plain.sections[kind.name], plain.targets, upstream)
 
     # Side by side: each waits for other servers, and for programs of its own. An error, or Ctrl-C, stops them all.
     wanted = [kind for kind in KINDS if kind.name in plain.sections]
@@ -156,14 +157,20 @@ def build(
     delta = Delta.of(manifest, since.id, since.objects) if since else None
     target = folder / f"{manifest.folder}{'.delta' if delta else ''}.tar"
     with Upstream(config, base=base, store=file.store) as upstream:
-        if _stands(target, manifest, delta, config.jobs, progress):
+        if _stands(target, manifest, delta, file.store, config.jobs, progress):
             logger.info("%s is complete already: nothing was fetched", target)
             _prove(target, upstream, file.store, allow_incomplete=allow_incomplete)
             return target
         with Writer(target, manifest, documents, progress, delta) as writer:
-            _fill(writer, target, reuse, upstream, progress)
+            try:
+                _fill(writer, target, reuse, upstream, progress)
+            except (FetchError, IntegrityError):
+                forget(file.store)
+                raise
             _prove(writer.part, upstream, file.store, allow_incomplete=allow_incomplete)
-            return writer.commit()
+            writer.commit()
+        file.store.note(_stamp(target, manifest))
+        return target
 
 
 def _fill(writer: Writer, target: Path, reuse: Sequence[Path], upstream: Upstream, progress: Progress) -> None:
@@ -200,18 +207,27 @@ def _prove(path: Path, upstream: Upstream, store: Store, *, allow_incomplete: bo
         store.note(note)
 
 
-def _stands(target: Path, manifest: Manifest, delta: Delta | None, jobs: int, progress: Progress) -> bool:
-    """Whether the very bundle lies at `target`, undamaged."""
+def _stands(target: Path, manifest: Manifest, delta: Delta | None, store: Store, jobs: int, progress: Progress) -> bool:
+    """Whether the very bundle lies at `target`, undamaged: as it was written, or as it was when it was last read."""
     if not target.exists():
         return False
     try:
         with Bundle(target, progress) as bundle:
             if (bundle.manifest.id, bundle.delta) != (manifest.id, delta):
                 return False
+            if store.noted(stamp := _stamp(target, manifest)):
+                return True
             progress.start("checking", bundle.unchecked())
             bundle.verify(jobs=jobs)
             progress.finish()
+            store.note(stamp)
             return True
     except (BundleError, IntegrityError) as error:
         logger.warning("%s; it is built again", error.message)
         return False
+
+
+def _stamp(target: Path, manifest: Manifest) -> str:
+    """What tells a file that nobody has written to since from any other: nothing sets its time of change at will."""
+    state = target.stat()
+    return f"{manifest.id}.whole-{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}-{state.st_ctime_ns}"

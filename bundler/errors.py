@@ -53,6 +53,11 @@ class FetchError(BundlerError):
         super().__init__(message, hint=hint)
         self.status = status
 
+    @property
+    def absent(self) -> bool:
+        """Whether the server said that there is no such file."""
+        return self.status in (404, 410)
+
 
 class BundleError(BundlerError):
     exit_code = 7

@@ -97,13 +97,16 @@ class Http:
         return url
 
     @contextmanager
-    def get(self, url: str, *, offset: int = 0, validator: str | None = None) -> Iterator[Answer]:
+    def get(
+        self, url: str, *, offset: int = 0, validator: str | None = None, accept: str | None = None
+    ) -> Iterator[Answer]:
         """The body of `url` from `offset` on, or from 0 where the upstream cannot do that or has another version than
-        `validator` names.
+        `validator` names; in one of the forms that `accept` has.
 
         Raises TransientError for what may pass, FetchError for what will not.
         """
-        with self._request("GET", url, range_headers(offset, validator), accept=(UNSATISFIABLE,)) as response:
+        headers = {**range_headers(offset, validator), **({"Accept": accept} if accept else {})}
+        with self._request("GET", url, headers, accept=(UNSATISFIABLE,)) as response:
             if response.status_code != UNSATISFIABLE:
                 yield answer(response, url, offset)
                 return

@@ -37,6 +37,28 @@ class Store:
             raise
         return size, digest.hexdigest()
 
+    def remember(self, name: str, content: bytes) -> None:
+        """Keep `content` under a name, in place of what was there."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        fresh = self.root / f".new-{name}"
+        fresh.write_bytes(content)
+        fresh.replace(self.root / name)
+
+    def recall(self, name: str) -> bytes | None:
+        """What is kept under a name; None where nothing is."""
+        try:
+            return (self.root / name).read_bytes()
+        except OSError:
+            return None
+
+    def forget(self, name: str) -> None:
+        """Keep nothing under a name."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def has(self, sha256: str) -> bool:
+        """Whether the bytes with that digest lie here."""
+        return (self.root / sha256).is_file()
+
     def note(self, name: str) -> None:
         """Note a fact, to be found by its name."""
         self.root.mkdir(parents=True, exist_ok=True)
@@ -49,7 +71,7 @@ class Store:
     def path(self, sha256: str) -> Path:
         """Where the bytes with that digest lie. Raises FetchError when they are not here."""
         path = self.root / sha256
-        if not path.is_file():
+        if not self.has(sha256):
             raise FetchError(
                 f"{path} is missing: bytes that were made when the lock was",
                 hint="keep the lock's .d folder beside it, or resolve again without --lock",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shutil
@@ -23,6 +24,7 @@ from bundler.transfer.pull import Pull, Sink
 from bundler.transfer.registry import Registry
 from bundler.transfer.retry import retry
 from bundler.transfer.store import Store, file_chunks
+from bundler.transfer.witness import Question, Witness, answer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Upstream:
             shutil.rmtree(self.scratch, ignore_errors=True)
             raise
         self._base = base
-        self._store = store
+        self.store = store
+        self.witness = Witness()
         self._registries: dict[str, Registry] = {}
         self._guard = threading.Lock()
 
@@ -61,6 +64,12 @@ class Upstream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def attended(self) -> Upstream:
+        """The same way, with a witness of its own."""
+        twin = copy.copy(self)
+        twin.witness = Witness()
+        return twin
 
     @property
     def stopped(self) -> threading.Event:
@@ -73,17 +82,31 @@ class Upstream:
 
     def registry(self, name: str) -> Registry:
         """The registry that images call `name`."""
+        self.witness.doubts()
         with self._guard:
             if name not in self._registries:
                 self._registries[name] = Registry(name, self._http)
             return self._registries[name]
 
-    def read(self, location: str, *, limit: int) -> bytes:
-        """A small file whole: a URL, or a path relative to the profile.
+    def read(self, location: str, *, limit: int, accept: str | None = None) -> bytes:
+        """A small file whole: a URL, or a path relative to the profile; `accept` as HTTP has it.
 
         Raises ProfileError for a local file that cannot be read, FetchError for a URL that does not deliver, or for
         more than `limit` bytes.
         """
+        question = Question(location, accept)
+        try:
+            data = self._read(location, limit, accept)
+        except FetchError as error:
+            if error.absent:
+                self.witness.heard(question, None)
+            else:
+                self.witness.doubts()
+            raise
+        self.witness.heard(question, answer_of(data))
+        return data
+
+    def _read(self, location: str, limit: int, accept: str | None) -> bytes:
         if not _is_url(location):
             path = self.local(location)
             if path.stat().st_size > limit:
@@ -92,7 +115,7 @@ class Upstream:
 
         def attempt() -> bytes:
             data = bytearray()
-            with self._http.get(location) as answer:
+            with self._http.get(location, accept=accept) as answer:
                 for chunk in answer.chunks:
                     data += chunk
                     if len(data) > limit:
@@ -113,7 +136,9 @@ class Upstream:
 
         Raises FetchError, or IntegrityError when it is not of the promised size and digest.
         """
-        with to.open("wb") as file:
+        if sha256 is None:
+            self.witness.doubts()
+        with to.open("wb") as file, self._doubted():
             sink = _Hashed(file)
             self._pull(url, sink, size=size, verified=sha256 is not None)
         if sha256 not in (None, sink.digests().sha256):
@@ -143,8 +168,11 @@ class Upstream:
         def ask() -> int | None:
             return self._http.size(url)
 
-        if sha256 is not None and (size := retry(self.config.retries, url, ask, stop=self.stopped)) is not None:
-            return size, sha256
+        if sha256 is not None:
+            with self._doubted():
+                size = retry(self.config.retries, url, ask, stop=self.stopped)
+            if size is not None:
+                return size, sha256
         found = self.digests(url)
         if sha256 not in (None, found.sha256):
             raise _changed(url, found.sha256, str(sha256))
@@ -152,6 +180,7 @@ class Upstream:
 
     def digests(self, location: str) -> Digests:
         """Size and digests of what lies at a URL or a local path, which is read once and not kept."""
+        self.witness.doubts()
         sink = _Hashed()
         if _is_url(location):
             self._pull(location, sink, size=None, verified=False)
@@ -167,6 +196,7 @@ class Upstream:
 
     def folder(self, path: str) -> Path | None:
         """A local path of the profile where a folder is there, else None."""
+        self.witness.doubts()
         found = self._base / path
         return found if found.is_dir() else None
 
@@ -178,7 +208,8 @@ class Upstream:
 
     def keep(self, path: str, content: bytes | Path, *, mode: int = 0o644) -> Object:
         """Bytes made while resolving, as the object `path`."""
-        size, sha256 = self._store.add(content)
+        size, sha256 = self.store.add(content)
+        self.witness.made(sha256)
         return Object(path, size, sha256, Made(), mode)
 
     @contextmanager
@@ -198,7 +229,7 @@ class Upstream:
             case LocalFile(file):
                 yield _local_answer(self.local(file), offset)
             case Made():
-                yield _local_answer(self._store.path(obj.sha256), offset)
+                yield _local_answer(self.store.path(obj.sha256), offset)
 
     def describe(self, source: Source) -> str:
         """A source for messages: where it was really asked for."""
@@ -212,6 +243,15 @@ class Upstream:
                 return file
             case Made():
                 return "the lock's store"
+
+    @contextmanager
+    def _doubted(self) -> Iterator[None]:
+        """What fails may be got over, and lead to something else the next time."""
+        try:
+            yield
+        except BaseException:
+            self.witness.doubts()
+            raise
 
     def _pull(self, url: str, sink: Sink, *, size: int | None, verified: bool) -> None:
         def start(offset: int, validator: str | None) -> AbstractContextManager[Answer]:

@@ -22,7 +22,7 @@ from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
 from bundler.kinds.rpms.modules import ModuleSpec, choose_streams, modular_packages, read_modules
 from bundler.kinds.rpms.newest import newest
 from bundler.kinds.rpms.origin import Origin
-from bundler.kinds.rpms.repodata import Checksum, Package, fetch_first, is_absent, read_if_there, read_packages
+from bundler.kinds.rpms.repodata import Checksum, Package, fetch_first, read_if_there, read_packages
 from bundler.kinds.rpms.subset import Placed, write_subset
 from bundler.model.contents import one_line
 from bundler.model.items import Download, Item, Object
@@ -211,7 +211,7 @@ def _object(path: str, listed: _Listed, origin: Origin, upstream: Upstream) -> O
         elif mirror:
             upstream.measure(listed.url, sha256=sha256)
     except FetchError as error:
-        if not (mirror and is_absent(error)):
+        if not (mirror and error.absent):
             raise
         log.warning("%s lists %s and has it not: the mirror goes without", origin.what, listed.path)
         return None

@@ -317,7 +317,7 @@ def fetch_first(upstream: Upstream, repomd: Repomd, types: Sequence[str], folder
         try:
             return fetch_record(upstream, record, folder, what)
         except FetchError as error:
-            if not is_absent(error):
+            if not error.absent:
                 raise
     if listed:
         log.warning("%s lists %s and has it not: going on without", what, listed[0].path)
@@ -329,14 +329,9 @@ def read_if_there(url: str, upstream: Upstream) -> bytes | None:
     try:
         return upstream.read(url, limit=_SIGNATURE_LIMIT)
     except FetchError as error:
-        if is_absent(error):
+        if error.absent:
             return None
         raise
-
-
-def is_absent(error: FetchError) -> bool:
-    """Whether the server said that there is no such file."""
-    return error.status in (404, 410)
 
 
 def read_packages(primary: Path, root: str, what: str, wanted: Container[str] | None = None) -> tuple[Package, ...]:

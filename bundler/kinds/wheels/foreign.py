@@ -6,11 +6,13 @@ answers come from a file, for this process alone: the build environments of sour
 processes and stay true to the interpreter that runs them. Nothing of bundler is imported: it is run by its path.
 
 Two more things are done to pip here, for neither changes what it decides: questions to the index are asked ahead, and
-what it chose is written down.
+what it chose, and from which pages, is written down.
 """
 
 from __future__ import annotations
 
+import atexit
+import hashlib
 import json
 import runpy
 import sys
@@ -150,8 +152,30 @@ class Ahead:
                     self.follow(needed)
 
 
-def fetch_ahead() -> None:
-    """Have an `Ahead` run beside pip's resolver, and let both share what either has fetched."""
+class Heard:
+    """The pages that were read, as what was in them (sha256; None: there is no such page), by URL.
+
+    `doubt`: something else had a say, so that the pages alone do not tell what comes out: bytes that no page has the
+    digest of, or the build of a source distribution.
+    """
+
+    def __init__(self) -> None:
+        self.pages: dict[str, str | None] = {}
+        self.doubt = False
+        prepare_metadata: Callable[..., None] = SourceDistribution.prepare_distribution_metadata
+
+        def prepared(source: SourceDistribution, *given: Any, **named: Any) -> None:
+            self.doubt = True
+            prepare_metadata(source, *given, **named)
+
+        _replace(SourceDistribution, "prepare_distribution_metadata", prepared)
+
+    def tell(self, file: Path) -> None:
+        file.write_text(json.dumps({"pages": self.pages, "doubt": self.doubt}), encoding="utf-8")
+
+
+def fetch_ahead(heard: Heard) -> None:
+    """Have an `Ahead` run beside pip's resolver, and let both share what either has fetched; `heard` is told of it."""
     resolve: Callable[..., Any] = Resolver.resolve
     read_page: Callable[..., Any] = LinkCollector.fetch_response
     read_metadata: Callable[..., Any] = prepare.get_http_url
@@ -166,9 +190,12 @@ def fetch_ahead() -> None:
 
     # pip-tools reads each page again for the hashes of all files.
     def page_once(self: LinkCollector, location: Link, **named: Any) -> Any:
-        return once(location.url, lambda: read_page(self, location, **named))
+        page = once(location.url, lambda: read_page(self, location, **named))
+        heard.pages[location.url] = hashlib.sha256(page.content).hexdigest() if page else None
+        return page
 
     def metadata_once(link: Link, *given: Any, **named: Any) -> Any:
+        heard.doubt |= not link.has_hash
         if not link.filename.endswith(".metadata"):
             return read_metadata(link, *given, **named)
         return once(link.url, lambda: read_metadata(link, *given, **named))
@@ -198,7 +225,7 @@ def cache_nothing() -> None:
     _replace(PipSession, "__init__", without)
 
 
-def trust_index_for_hashes() -> None:
+def trust_index_for_hashes(heard: Heard) -> None:
     """Let pip-tools take hashes from the pages that pip reads: no need of pypi.org, nor to download every file.
 
     A file whose page states no sha256 is still downloaded and hashed.
@@ -208,7 +235,10 @@ def trust_index_for_hashes() -> None:
     downloaded: Callable[[PyPIRepository, Link], str] = PyPIRepository._get_file_hash
 
     def stated(self: PyPIRepository, link: Link) -> str:
-        return f"sha256:{link.hash}" if link.hash_name == "sha256" else downloaded(self, link)
+        if link.hash_name == "sha256":
+            return f"sha256:{link.hash}"
+        heard.doubt = True
+        return downloaded(self, link)
 
     _replace(PyPIRepository, "_get_file_hash", stated)
     _replace(PyPIRepository, "_get_hashes_from_pypi", lambda *_: {})
@@ -228,8 +258,10 @@ if __name__ == "__main__":
         build_nothing()
     cache_nothing()
     if module == "piptools":
-        trust_index_for_hashes()
-        fetch_ahead()
+        heard = Heard()
+        trust_index_for_hashes(heard)
+        fetch_ahead(heard)
         tell_choices(Path("choices.json").absolute())
+        atexit.register(heard.tell, Path("heard.json").absolute())
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -23,6 +23,7 @@ from bundler.kinds.wheels.requirements import Inputs
 from bundler.kinds.wheels.source import Index
 from bundler.model.config import Config
 from bundler.transfer.retry import Stopped
+from bundler.transfer.witness import Question, Witness
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ _ERROR = re.compile(r"^\s*(?:ERROR|error): (?!Ignored the following|No matching 
 _BUILD = re.compile(
     r"^\s*(\S.*)\n\s*(?:ERROR|error): (?:.* exited with \d+|subprocess-exited-with-error)", re.MULTILINE
 )
+# As pip asks for a page of the index.
+_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
 _SHOWN = 3
 _LOOK_UP = 0.5  # seconds: how soon a run ends that is to be stopped
 
@@ -65,8 +68,19 @@ class Pip:
     Credentials reach pip through a netrc file that only this user can read: neither an argument nor a lock holds them.
     """
 
-    def __init__(self, index: Index | None, config: Config, scratch: Path, stop: threading.Event | None = None) -> None:
-        """Without an `index` pip has only what the folder has that it is given. `stop`, once set, ends what runs."""
+    def __init__(
+        self,
+        index: Index | None,
+        config: Config,
+        scratch: Path,
+        stop: threading.Event | None = None,
+        witness: Witness | None = None,
+    ) -> None:
+        """Without an `index` pip has only what the folder has that it is given. `stop`, once set, ends what runs.
+
+        The `witness` hears which pages of the index a lock was made of.
+        """
+        self._witness = witness or Witness()
         self._stop = stop or threading.Event()
         self._scratch = Path(tempfile.mkdtemp(prefix="wheels-", dir=scratch))
         self._environ = _environ(index, config, self._scratch)
@@ -90,8 +104,16 @@ class Pip:
         if only_wheels:
             arguments += ["--pip-args", "--only-binary :all:"]
         self._run_as(environment, "piptools", [*arguments, "requirements.in"], folder, builds=builds)
+        self._hear(json.loads((folder / "heard.json").read_text(encoding="utf-8")), inputs)
         choices: list[dict[str, Any]] = json.loads((folder / "choices.json").read_text(encoding="utf-8"))
         return pins_of((folder / "lock.txt").read_text(encoding="utf-8")), choices
+
+    def _hear(self, heard: Mapping[str, Any], inputs: Inputs) -> None:
+        for page, sha256 in heard["pages"].items():
+            self._witness.heard(Question(page, _ACCEPT), sha256)
+        # What a line has a URL for is not among the pages.
+        if heard["doubt"] or any("://" in line for line in (*inputs.requirements, *inputs.constraints)):
+            self._witness.doubts()
 
     def check(self, environment: Environment, requirements: Sequence[str], pins: Sequence[str], wheels: Path) -> None:
         """Have pip resolve `requirements` to `pins` and nothing else, out of the folder `wheels` alone.

@@ -27,6 +27,7 @@ from bundler.kinds.wheels.spec import Spec
 from bundler.model.contents import one_line
 from bundler.model.items import Download, Item, Object
 from bundler.model.target import Target
+from bundler.transfer.credentials import configured
 from bundler.transfer.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -75,12 +76,10 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     """
     wanted = environments(spec.python, targets, spec.glibc_version)
     inputs = gather(spec.requirements, spec.constraints, lambda location: upstream.read(location, limit=LIMIT))
-    pip = Pip(
-        choose_index(spec.index_url, upstream.config, upstream.mirrored),
-        upstream.config,
-        upstream.scratch,
-        upstream.stopped,
-    )
+    index = choose_index(spec.index_url, upstream.config, upstream.mirrored)
+    if index.credentials is not None and configured(upstream.config, index.netloc) is None:
+        upstream.witness.doubts()  # a log-in out of pip's own configuration is pip's alone: nobody else can ask again
+    pip = Pip(index, upstream.config, upstream.scratch, upstream.stopped, upstream.witness)
     locks = _locks(wanted, _by_mirror(inputs, upstream), pip, upstream, build=spec.sdist == "build")
     wheels = _wheels(locks, pip, upstream)
     return (*_items(wheels), *_requirements(wheels, wanted, asked(inputs), upstream))
@@ -195,6 +194,7 @@ def _build(
     package: Package, environment: Environment, builder: Builder, upstream: Upstream
 ) -> tuple[CoreMetadata, Object]:
     sha256 = package.sha256 or upstream.measure(package.url)[1]
+    upstream.witness.doubts()  # what comes out is of this machine's programs too
     wheel = builder.wheel(Sdist(package.metadata, package.url, sha256), environment)
     return CoreMetadata.of_wheel(wheel), upstream.keep(f"wheels/{wheel.name}", wheel)
 
