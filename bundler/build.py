@@ -159,7 +159,7 @@ def build(
     with Upstream(config, base=base, store=file.store) as upstream:
         if _stands(target, manifest, delta, file.store, config.jobs, progress):
             logger.info("%s is complete already: nothing was fetched", target)
-            _prove(target, upstream, file.store, allow_incomplete=allow_incomplete)
+            _prove(target, manifest, upstream, file.store, allow_incomplete=allow_incomplete)
             return target
         with Writer(target, manifest, documents, progress, delta) as writer:
             try:
@@ -167,7 +167,10 @@ def build(
             except (FetchError, IntegrityError):
                 forget(file.store)
                 raise
-            _prove(writer.part, upstream, file.store, allow_incomplete=allow_incomplete)
+            with ThreadPoolExecutor(1, thread_name_prefix="flush") as disk:
+                flushed = disk.submit(writer.flush)  # it waits for the disk, and proving for the processor
+                _prove(writer.part, manifest, upstream, file.store, allow_incomplete=allow_incomplete)
+                flushed.result()
             writer.commit()
         file.store.note(_stamp(target, manifest))
         return target
@@ -187,18 +190,18 @@ def _fill(writer: Writer, target: Path, reuse: Sequence[Path], upstream: Upstrea
     progress.finish()
 
 
-def _prove(path: Path, upstream: Upstream, store: Store, *, allow_incomplete: bool) -> None:
-    """Raise IncompleteError when the bundle at `path` could not be installed, or warn of it.
+def _prove(path: Path, manifest: Manifest, upstream: Upstream, store: Store, *, allow_incomplete: bool) -> None:
+    """Raise IncompleteError when the bundle at `path`, with that manifest, could not be installed, or warn of it.
 
     What was proved of the same manifest stays true of it, and is noted in `store`.
     """
+    note = f"{manifest.id}.proved-{__version__}"
+    if store.noted(note):
+        return
     with Bundle(path) as bundle:
-        note = f"{bundle.manifest.id}.proved-{__version__}"
-        if store.noted(note):
-            return
         left_out = frozenset(obj.path for obj in bundle.layout.left_out)
-        problems = prove(bundle.manifest, Completed(bundle, left_out, Fetched(upstream)), str(path))
-        origin = f"{bundle.manifest.name} {bundle.manifest.version}"
+        problems = prove(manifest, Completed(bundle, left_out, Fetched(upstream)), str(path))
+    origin = f"{manifest.name} {manifest.version}"
     if problems and not allow_incomplete:
         raise incomplete(origin, problems, hint="mend the profile, or build it all the same with --allow-incomplete")
     for problem in problems:

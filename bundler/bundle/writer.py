@@ -123,10 +123,17 @@ class Writer:
                 except IntegrityError:
                     logger.warning("%s: %s is damaged there, fetched instead", old.path, source.path)
 
+    def flush(self) -> None:
+        """Bring what was written to the disk. May be called from another thread."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self.disk_error(error) from error
+
     def commit(self) -> Path:
         """Give the complete bundle its name, and say where it is."""
         assert not self.pending(), "a bundle is committed when every object is in place"
-        os.fsync(self._fd)
+        self.flush()
         os.rename(self._part, self.target)
         self._journal_path.unlink()
         folder = os.open(self.target.parent, os.O_RDONLY)

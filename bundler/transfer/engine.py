@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from bundler.bundle.writer import Slot, Writer
@@ -23,22 +24,31 @@ logger = logging.getLogger(__name__)
 
 
 def fetch(objects: Sequence[Object], writer: Writer, upstream: Upstream, *, jobs: int) -> None:
-    """Complete `objects` in `writer`, `jobs` at a time, the largest first.
+    """Complete `objects` in `writer`, `jobs` at a time.
+
+    Half of the workers begin with the largest, so that none is left to the end, the others with the smallest: what one
+    costs in bytes, the other costs in requests, and so both keep all of the machine busy all the time.
 
     Raises the first error that a worker met; FetchError and IntegrityError name the object and its source.
     """
     stop = threading.Event()
+    left = deque(sorted(objects, key=lambda obj: (-obj.size, obj.path)))
+
+    def work(take: Callable[[], Object]) -> None:
+        while not stop.is_set():
+            try:
+                obj = take()
+            except IndexError:
+                return
+            _transfer(obj, writer, upstream, stop)
+
     with ThreadPoolExecutor(jobs, thread_name_prefix="transfer") as pool:
-        largest_first = sorted(objects, key=lambda obj: (-obj.size, obj.path))
-        work = [pool.submit(_transfer, obj, writer, upstream, stop) for obj in largest_first]
+        workers = [pool.submit(work, left.pop if number % 2 else left.popleft) for number in range(jobs)]
         try:
-            done, _ = wait(work, return_when=FIRST_EXCEPTION)
+            done, _ = wait(workers, return_when=FIRST_EXCEPTION)
         finally:
             stop.set()
-            for future in work:
-                future.cancel()
-    errors = [future.exception() for future in done if not future.cancelled()]
-    for error in errors:
+    for error in (worker.exception() for worker in done):
         if error is not None and not isinstance(error, Stopped):
             raise error
 

@@ -119,6 +119,7 @@ class Http:
     def size(self, url: str) -> int | None:
         """The size of `url` in bytes, if the upstream tells without sending it."""
         with self._request("HEAD", url, {}, accept=_NO_HEAD) as response:
+            _ = response.content  # there is none; but unread, it would cost the connection
             known = response.status_code == 200 and not _declares_page(response, url)
             return _length(response) if known else None
 
@@ -160,12 +161,17 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._proxies: dict[tuple[str, str], dict[str, str]] = {}
         super().__init__(pool_maxsize=config.jobs)
 
     def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):  # type: ignore[no-untyped-def]
         del proxies
         timeout = timeout or self._config.retries.timeout
-        return super().send(request, stream, timeout, verify, cert, proxies_for(self._config, request.url))
+        # Once a host: going through the environment takes longer than the rest of a small request.
+        parts = urlsplit(request.url)
+        if (place := (parts.scheme, parts.netloc)) not in self._proxies:
+            self._proxies[place] = proxies_for(self._config, request.url)
+        return super().send(request, stream, timeout, verify, cert, self._proxies[place])
 
 
 def new_session(config: Config, ca_bundle: str) -> requests.Session:
