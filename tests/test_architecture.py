@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.inputs": (*LEAVES, "bundler.model", *SECTIONS),
     "bundler.sections": (*LEAVES, "bundler.model", *SECTIONS),
     "bundler.proof": (*LEAVES, "bundler.model", *SECTIONS, "bundler.bundle", "bundler.sections"),
+    "bundler.remembered": (*LEAVES, "bundler.model", *SECTIONS, "bundler.transfer", "bundler"),
     "bundler.build": (
         *LEAVES,
         "bundler.model",
@@ -51,6 +52,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "bundler.bundle",
         "bundler.transfer",
         "bundler.proof",
+        "bundler.remembered",
         "bundler",
     ),
     "bundler.install": (
