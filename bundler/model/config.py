@@ -41,5 +41,5 @@ class Config(StrictModel):
         default={}, description="scheme or scheme://host to proxy URL, as requests takes it"
     )
     credentials: dict[str, HostCredentials] = Field({}, description="by host, or host:port")
-    jobs: int = Field(default=8, ge=1, le=64, description="transfers at once")
+    jobs: int = Field(default=8, ge=1, le=64, description="large transfers at once, and small ones beside them")
     retries: Retries = Retries()

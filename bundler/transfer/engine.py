@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 def fetch(objects: Sequence[Object], writer: Writer, upstream: Upstream, *, jobs: int) -> None:
-    """Complete `objects` in `writer`, `jobs` at a time.
+    """Complete `objects` in `writer`: `jobs` at a time from the largest on, so that none is left to the end, and beside
+    them, unless `jobs` is 1, as many from the smallest on.
 
-    Half of the workers begin with the largest, so that none is left to the end, the others with the smallest: what one
-    costs in bytes, the other costs in requests, and so both keep all of the machine busy all the time.
+    The ones wait for bytes, the others for answers: so neither the line nor the processor is idle.
 
     Raises the first error that a worker met; FetchError and IntegrityError name the object and its source.
     """
@@ -42,8 +42,9 @@ def fetch(objects: Sequence[Object], writer: Writer, upstream: Upstream, *, jobs
                 return
             _transfer(obj, writer, upstream, stop)
 
-    with ThreadPoolExecutor(jobs, thread_name_prefix="transfer") as pool:
-        workers = [pool.submit(work, left.pop if number % 2 else left.popleft) for number in range(jobs)]
+    takes = [left.popleft] * jobs + [left.pop] * (jobs if jobs > 1 else 0)
+    with ThreadPoolExecutor(len(takes), thread_name_prefix="transfer") as pool:
+        workers = [pool.submit(work, take) for take in takes]
         try:
             done, _ = wait(workers, return_when=FIRST_EXCEPTION)
         finally:
