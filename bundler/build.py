@@ -198,7 +198,7 @@ def _prove(path: Path, manifest: Manifest, upstream: Upstream, store: Store, *, 
     note = f"{manifest.id}.proved-{__version__}"
     if store.noted(note):
         return
-    with Bundle(path) as bundle:
+    with Bundle(path, known=manifest) as bundle:
         left_out = frozenset(obj.path for obj in bundle.layout.left_out)
         problems = prove(manifest, Completed(bundle, left_out, Fetched(upstream)), str(path))
     origin = f"{manifest.name} {manifest.version}"
@@ -215,7 +215,7 @@ def _stands(target: Path, manifest: Manifest, delta: Delta | None, store: Store,
     if not target.exists():
         return False
     try:
-        with Bundle(target, progress) as bundle:
+        with Bundle(target, progress, known=manifest) as bundle:
             if (bundle.manifest.id, bundle.delta) != (manifest.id, delta):
                 return False
             if store.noted(stamp := _stamp(target, manifest)):

@@ -23,10 +23,11 @@ def prove(manifest: Manifest, content: Content, origin: str) -> tuple[str, ...]:
     """
     by_section = items_by_section(manifest.items, origin)
     problems: list[str] = []
-    for kind in KINDS:
+    # The last go first: what the others load stays in memory, beside the programs that these start.
+    for kind in reversed(KINDS):
         if items := by_section[kind.name]:
             logger.info("proving %s", kind.name)
-            problems += kind.prove(items, content)
+            problems = [*kind.prove(items, content), *problems]
     for recipe in RECIPES:
         for item in by_section[recipe.name]:
             problems += recipe.prove(item, manifest.items)

@@ -24,7 +24,6 @@ from bundler.model.items import Object
 from bundler.progress import Progress, Silent
 
 CHUNK = 1 << 20
-_WINDOW = 256 << 10
 MANIFEST_LIMIT = 512 << 20
 _CARRY_VOLUME = "carry that volume across again; the others need not be sent again: nothing of them was installed"
 CARRY_AGAIN = "carry the bundle across again, or build it again: nothing of it was installed"
@@ -36,17 +35,24 @@ class Bundle(Content):
     Safe to read from several threads.
     """
 
-    def __init__(self, path: Path, progress: Progress | None = None, vouched: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        progress: Progress | None = None,
+        vouched: str | None = None,
+        known: Manifest | None = None,
+    ) -> None:
         """Open the bundle at `path`: a file, or what `open_storage` takes for its volumes.
 
-        `vouched` is the manifest's digest that someone signed: any other one is refused unread. Raises BundleError when
-        it is none, IntegrityError when its head is damaged or its end is missing, TrustError.
+        `vouched` is the manifest's digest that someone signed: any other one is refused unread. A manifest that is
+        `known` and the one in the bundle is not read again. Raises BundleError when it is none, IntegrityError when its
+        head is damaged or its end is missing, TrustError.
         """
         self.path = path
         self._progress = progress or Silent()
         self._checked: set[str] = set()
         self._buffers = threading.local()
-        self._vouched = vouched
+        self._vouched, self._known = vouched, known
         self._storage = open_storage(path)
         try:
             self.manifest, self.delta = self._open_head()
@@ -102,10 +108,10 @@ class Bundle(Content):
         member = self._member(obj)
         self._check_header(member)
         digest = hashlib.sha256()
-        # One small buffer a thread, which stays in the processor's cache between reading and hashing.
+        # One buffer a thread: new ones would cost more than the reading.
         if (buffer := getattr(self._buffers, "view", None)) is None:
-            buffer = self._buffers.view = memoryview(bytearray(_WINDOW))
-        for offset in range(member.data, member.data + member.size, _WINDOW):
+            buffer = self._buffers.view = memoryview(bytearray(CHUNK))
+        for offset in range(member.data, member.data + member.size, CHUNK):
             window = buffer[: member.data + member.size - offset]
             self._fill(window, offset)
             self._storage.passed(offset)
@@ -191,7 +197,10 @@ class Bundle(Content):
                 f"{self.path}: what was signed is another bundle: {self._vouched}, and this one is {actual}",
                 hint="carry the bundle and the signature that belong together",
             )
-        manifest = Manifest.from_bytes(data, f"{self.path}: {MANIFEST}")
+        if self._known is not None and self._known.id == actual:
+            manifest = self._known
+        else:
+            manifest = Manifest.from_bytes(data, f"{self.path}: {MANIFEST}")
         delta = Delta.from_bytes(left_out, f"{self.path}: {DELTA}") if left_out else None
         if manifest.folder != folder:
             raise self._damaged("its folder is not named after the release")
