@@ -19,6 +19,7 @@ import itertools
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -45,6 +46,8 @@ from bundler.site.web import WebRoot
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_FLUSHED_EVERY = 3.0  # seconds
 
 # Which store has what lies under a folder of the bundle; all else is the web root's.
 _STORES: dict[str, Store] = {"images": "registry", "wheels": "index"}
@@ -123,7 +126,8 @@ class Site:
                     logger.warning("%s", warning)
                 self.index.open(manifest.name, manifest.version)
             self._manifest = manifest
-            yield self
+            with _flushed():
+                yield self
 
     def each(self, work: Callable[[T], object], things: Iterable[T]) -> None:
         """Call `work` with each of `things`, on a few threads. The first error stops the rest and is raised."""
@@ -263,6 +267,24 @@ class Site:
             (self.root / name).unlink(missing_ok=True)
         with suppress(OSError):  # not empty: someone keeps other things there
             self.root.rmdir()
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Bring what is loaded to the disk every few seconds: a machine with much memory would leave it all to the end."""
+    over = threading.Event()
+
+    def flush() -> None:
+        while not over.wait(_FLUSHED_EVERY):
+            os.sync()
+
+    thread = threading.Thread(target=flush, name="flush", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _stores(objects: Iterable[Object]) -> set[Store]:
