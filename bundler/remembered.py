@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # Programs and libraries that have a say in what comes out, beside bundler.
 _DECIDE = ("createrepo-c", "packaging", "pip", "pip-tools", "solv")
+# Where pip's own configuration may name an index (https://pip.pypa.io/en/stable/topics/configuration/#location).
+_PIP_CONF = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 _LIMIT = 64 << 20  # bytes of an answer
 _ASKED_AT_ONCE = 2  # for each transfer
 
@@ -53,8 +57,8 @@ def resolved(
     if not witness.doubt:
         facts: dict[str, Json] = {
             "key": key,
-            "answers": [[each.location, each.accept, answer] for each, answer in sorted(witness.answers.items())],
-            "kept": [*sorted(witness.kept)],
+            "answers": [[each.location, each.accept, answer] for each, answer in witness.answers.items()],
+            "kept": list(witness.kept),
         }
         lock = Lock(kind, "1", key, items)
         upstream.store.remember(_name(kind), json.dumps(facts).encode() + b"\n" + lock.to_bytes())
@@ -113,8 +117,22 @@ def _key(kind: str, spec: BaseModel, targets: tuple[Target, ...], upstream: Upst
         "spec": spec.model_dump(mode="json", by_alias=True),
         "targets": [target.model_dump(mode="json") for target in targets],
         "config": upstream.config.model_dump(mode="json"),
+        "pip": _configuration_of_pip(),
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _configuration_of_pip() -> list[object]:
+    """It has a say where the profile names no index."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    named = [variables.get("PIP_CONFIG_FILE", ""), f"{os.environ.get('XDG_CONFIG_HOME', '')}/pip/pip.conf"]
+    found: list[object] = [sorted(variables.items())]
+    for place in (*_PIP_CONF, f"{sys.prefix}/pip.conf", *named):
+        try:
+            found.append(Path(place).expanduser().read_bytes().hex())
+        except (OSError, RuntimeError):  # none, or no home
+            found.append(None)
+    return found
 
 
 def _name(kind: str) -> str:

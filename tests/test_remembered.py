@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from pydantic import BaseModel
 
 from bundler.errors import FetchError, ResolveError
 from bundler.kinds import KINDS
+from bundler.kinds.bootstrap import own_wheel
 from bundler.model.config import Config, Retries
 from bundler.model.items import Item
 from bundler.model.target import Target
@@ -91,6 +94,19 @@ class TestWheels:
     def test_another_config(self, turn: Turn, index: LocalIndex) -> None:
         turn("wheels", wheels(index))
         assert turn("wheels", wheels(index), Config(mirrors={"https://pypi.org": "https://pypi.corp.example"}))[1]
+
+    def test_another_index_in_pips_configuration(
+        self, turn: Turn, index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in [name for name in os.environ if name.startswith("PIP_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+        section = {"python": ["3.12"], "requirements": ["app"]}
+        (tmp_path / "pip.conf").write_text(f"[global]\nindex-url = {index.url}\n")
+        turn("wheels", section)
+        assert not turn("wheels", section)[1]
+        (tmp_path / "pip.conf").write_text(f"[global]\nindex-url = {index.url}/\n")
+        assert turn("wheels", section)[1]
 
     def test_a_requirements_file_that_changed(self, turn: Turn, index: LocalIndex, tmp_path: Path) -> None:
         (tmp_path / "requirements.txt").write_text("app\n")
@@ -209,6 +225,18 @@ class _Quiet(SimpleHTTPRequestHandler):
 def test_images_are_asked_for_by_name_each_time(turn: Turn) -> None:
     _, worked = turn("images", [])
     assert worked
+
+
+def test_bundler_itself_is_taken_as_it_is(turn: Turn, index: LocalIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have changed without a new version: in a checkout it does."""
+    own = [Requirement(line).name for line in own_wheel.requirements("site")]
+    for name in own:
+        index.add_wheel(name.replace("-", "_"), "99.0")
+    monkeypatch.setattr(own_wheel, "requirements", lambda _extra: tuple(own))
+    config = Config(mirrors={"https://pypi.org/simple": index.url})
+    section = {"target": str(ROCKY_8), "python": "3.12"}
+    assert turn("bootstrap", section, config)[1]
+    assert turn("bootstrap", section, config)[1]
 
 
 def test_files_that_are_read_to_be_known_are_read_again(turn: Turn, server: fake.Upstream) -> None:

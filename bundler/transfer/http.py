@@ -97,9 +97,7 @@ class Http:
         return url
 
     @contextmanager
-    def get(
-        self, url: str, *, offset: int = 0, validator: str | None = None, accept: str | None = None
-    ) -> Iterator[Answer]:
+    def get(self, url: str, *, offset: int = 0, validator: str | None = None, accept: str = "") -> Iterator[Answer]:
         """The body of `url` from `offset` on, or from 0 where the upstream cannot do that or has another version than
         `validator` names; in one of the forms that `accept` has.
 

@@ -88,7 +88,7 @@ class Upstream:
                 self._registries[name] = Registry(name, self._http)
             return self._registries[name]
 
-    def read(self, location: str, *, limit: int, accept: str | None = None) -> bytes:
+    def read(self, location: str, *, limit: int, accept: str = "") -> bytes:
         """A small file whole: a URL, or a path relative to the profile; `accept` as HTTP has it.
 
         Raises ProfileError for a local file that cannot be read, FetchError for a URL that does not deliver, or for
@@ -106,7 +106,7 @@ class Upstream:
         self.witness.heard(question, answer_of(data))
         return data
 
-    def _read(self, location: str, limit: int, accept: str | None) -> bytes:
+    def _read(self, location: str, limit: int, accept: str) -> bytes:
         if not _is_url(location):
             path = self.local(location)
             if path.stat().st_size > limit:

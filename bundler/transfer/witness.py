@@ -7,12 +7,12 @@ import threading
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """A small file that was read whole: a URL, or a path relative to the profile; `accept` as HTTP has it."""
 
     location: str
-    accept: str | None = None
+    accept: str = ""
 
 
 class Witness:

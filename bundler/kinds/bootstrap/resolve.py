@@ -29,6 +29,7 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     target = next((target for target in targets if str(target) == spec.target), None)
     if target is None:
         raise ProfileError(f"bootstrap: {spec.target} is none of the targets", hint="name one of them in full")
+    upstream.witness.doubts()  # bundler's own files have a say
     wanted = WheelsSpec(python=(spec.python,), requirements=own_wheel.requirements("site"))
     resolved = wheels.resolve(wanted, (target,), upstream)
     ((_, lock),) = LockAttributes.among(resolved)
