@@ -15,8 +15,6 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from bundler.errors import ConfigError
@@ -29,8 +27,8 @@ _PASSWORD = re.compile(r"[A-Za-z0-9._~+/=-]{20,128}")
 _SALT = 16  # bytes
 
 
-def ensure(config: SiteConfig, groups: Iterable[str]) -> Path | None:
-    """The file for nginx's auth_basic_user_file, which the first of `groups` may read; None without a log-in.
+def ensure(config: SiteConfig, group: str | None = None) -> Path | None:
+    """The file for nginx's auth_basic_user_file, which that `group` may read; None without a log-in.
 
     Raises ConfigError.
     """
@@ -51,7 +49,8 @@ def ensure(config: SiteConfig, groups: Iterable[str]) -> Path | None:
     known = folder / "htpasswd"
     if not (known.exists() and _matches(known.read_text(), user, password)):
         write_whole(known, f"{user}:{_hashed(password, os.urandom(_SALT))}\n".encode(), 0o640)
-    _give(known, groups)
+    if group is not None and os.geteuid() == 0:
+        os.chown(known, 0, grp.getgrnam(group).gr_gid)  # nginx's workers, which are not root, read it at each request
     return known
 
 
@@ -74,13 +73,3 @@ def _matches(line: str, user: str, password: str) -> bool:
     except ValueError:
         return False
     return name == user and len(salt) == _SALT and hashed == _hashed(password, salt)
-
-
-def _give(path: Path, groups: Iterable[str]) -> None:
-    """nginx's workers, which are not root, read it at each request."""
-    if os.geteuid() != 0:
-        return
-    for group in groups:
-        with suppress(KeyError):
-            os.chown(path, 0, grp.getgrnam(group).gr_gid)
-            return

@@ -117,7 +117,6 @@ class Http:
     def size(self, url: str) -> int | None:
         """The size of `url` in bytes, if the upstream tells without sending it."""
         with self._request("HEAD", url, {}, accept=_NO_HEAD) as response:
-            _ = response.content  # there is none; but unread, it would cost the connection
             known = response.status_code == 200 and not _declares_page(response, url)
             return _length(response) if known else None
 
@@ -155,7 +154,7 @@ class Http:
 
 class _Adapter(HTTPAdapter):
     """What holds for every request, those that follow a redirect and those that oras makes included: none waits for
-    ever, and each goes by the proxy of its own host."""
+    ever, each goes by the proxy of its own host, and a HEAD keeps its connection."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -169,7 +168,10 @@ class _Adapter(HTTPAdapter):
         parts = urlsplit(request.url)
         if (place := (parts.scheme, parts.netloc)) not in self._proxies:
             self._proxies[place] = proxies_for(self._config, request.url)
-        return super().send(request, stream, timeout, verify, cert, self._proxies[place])
+        response = super().send(request, stream, timeout, verify, cert, self._proxies[place])
+        if request.method == "HEAD":
+            _ = response.content  # there is none; but left unread, it would cost the connection
+        return response
 
 
 def new_session(config: Config, ca_bundle: str) -> requests.Session:

@@ -25,53 +25,53 @@ def files(root: Path) -> dict[str, tuple[str, int]]:
 
 def test_a_site_without(tmp_path: Path) -> None:
     config = SiteConfig(address="192.168.10.10", root=str(tmp_path))
-    assert ensure(config, []) is None
+    assert ensure(config) is None
     assert config.reader is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_it_is_made_once(tmp_path: Path) -> None:
-    assert ensure(asking(tmp_path), []) == tmp_path / "login/htpasswd"
+    assert ensure(asking(tmp_path)) == tmp_path / "login/htpasswd"
     made = files(tmp_path)
     password = made["password"][0].strip()
     assert len(password) > 40
     assert made["netrc"] == (f"machine 192.168.10.10 login nodes password {password}\n", 0o600)
     assert made["htpasswd"][0].startswith("nodes:{SSHA}")
     assert password not in made["htpasswd"][0]
-    ensure(asking(tmp_path), [])
+    ensure(asking(tmp_path))
     assert files(tmp_path) == made
 
 
 def test_a_new_password_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
-    ensure(asking(tmp_path), [])
+    ensure(asking(tmp_path))
     before = files(tmp_path)
     (tmp_path / "login/password").unlink()
-    ensure(asking(tmp_path), [])
+    ensure(asking(tmp_path))
     after = files(tmp_path)
     assert all(after[name][0] != before[name][0] for name in ("password", "netrc", "htpasswd"))
 
 
 def test_another_user(tmp_path: Path) -> None:
-    ensure(asking(tmp_path), [])
+    ensure(asking(tmp_path))
     config = asking(tmp_path).model_copy(update={"login": Login(username="racks")})
-    ensure(config, [])
+    ensure(config)
     assert files(tmp_path)["htpasswd"][0].startswith("racks:")
     assert " login racks " in files(tmp_path)["netrc"][0]
 
 
 @pytest.mark.parametrize("damage", ["", "nodes", "nodes:{SSHA}", "nodes:{SSHA}not base64!", "nodes:{PLAIN}x\n"])
 def test_a_damaged_file_is_made_again(tmp_path: Path, damage: str) -> None:
-    known = ensure(asking(tmp_path), [])
+    known = ensure(asking(tmp_path))
     assert known is not None
     known.write_text(damage)
-    ensure(asking(tmp_path), [])
+    ensure(asking(tmp_path))
     assert len(known.read_text()) > 60
 
 
 def test_a_given_password(tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.write_text("0123456789abcdef0123456789abcdef\n")
-    ensure(asking(tmp_path, password_file=str(given)), [])
+    ensure(asking(tmp_path, password_file=str(given)))
     assert sorted(files(tmp_path)) == ["htpasswd", "netrc"]
     assert files(tmp_path)["netrc"][0].endswith(" password 0123456789abcdef0123456789abcdef\n")
 
@@ -83,7 +83,7 @@ def test_a_password_that_will_not_do(tmp_path: Path, password: str) -> None:
     given = tmp_path / "given"
     given.write_text(f"{password}\n")
     with pytest.raises(ConfigError) as caught:
-        ensure(asking(tmp_path, password_file=str(given)), [])
+        ensure(asking(tmp_path, password_file=str(given)))
     assert caught.value.hint
     assert not password or password not in str(caught.value)
     assert not (tmp_path / "login/htpasswd").exists()
@@ -91,7 +91,7 @@ def test_a_password_that_will_not_do(tmp_path: Path, password: str) -> None:
 
 def test_no_password_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the password of nodes"):
-        ensure(asking(tmp_path, password_file=str(tmp_path / "none")), [])
+        ensure(asking(tmp_path, password_file=str(tmp_path / "none")))
 
 
 @pytest.mark.parametrize("user", ["", "a b", "a:b", "-a", "a\nb", "é", "x" * 65])

@@ -206,3 +206,12 @@ def test_what_is_kept_is_kept_once_by_its_digest(tmp_path: Path, outside: Upstre
 def test_config_may_not_hold_a_secret() -> None:
     assert "password" not in HostCredentials.model_fields
     assert Config().credentials == {}
+
+
+def test_questions_for_the_size_share_a_connection(
+    server: Server, outside: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = server.put("/package.rpm", b"x" * 10)
+    with caplog.at_level("DEBUG", logger="urllib3.connectionpool"):
+        assert [outside.measure(url, sha256="0" * 64)[0] for _ in range(3)] == [10, 10, 10]
+    assert sum("Starting new HTTP connection" in message for message in caplog.messages) == 1

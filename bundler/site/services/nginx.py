@@ -104,7 +104,7 @@ def _probes(servers: Iterable[_Server], config: SiteConfig, certificates: tls.Ce
 
 def _readers(config: SiteConfig) -> str | None:
     """Who may read, as a file; None where everybody may. nginx looks into it at each request."""
-    found = login.ensure(config, (_group(name) for name in _USERS if _is_user(name)))
+    found = login.ensure(config, next((_group(name) for name in _USERS if _is_user(name)), None))
     return _quoted(found) if found else None
 
 
