@@ -215,3 +215,4 @@ def test_questions_for_the_size_share_a_connection(
     with caplog.at_level("DEBUG", logger="urllib3.connectionpool"):
         assert [outside.measure(url, sha256="0" * 64)[0] for _ in range(3)] == [10, 10, 10]
     assert sum("Starting new HTTP connection" in message for message in caplog.messages) == 1
+    assert not any("Resetting dropped connection" in message for message in caplog.messages)
