@@ -6,7 +6,6 @@ how the bytes came there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from bundler.bundle.manifest import MANIFEST, Manifest
 from bundler.errors import BundleError
+from bundler.model import json_text
 from bundler.model.contents import Sha256
 from bundler.model.items import Object
 from bundler.model.target import StrictModel
@@ -60,7 +60,7 @@ class Delta:
             "receipt_sha256": self.receipt,
             "left_out": [list(pair) for pair in self.left_out],
         }
-        return json.dumps(document, indent=1).encode() + b"\n"
+        return json_text.to_bytes(document)
 
     @classmethod
     def from_bytes(cls, data: bytes, what: str) -> Delta:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
 from bundler.bundle.layout import MTIME
 from bundler.bundle.manifest import FORMAT, Manifest
+from bundler.model import json_text
 from bundler.model.contents import sorted_items
 from bundler.model.items import Download, Item, Made, Object
 from bundler.model.lock import Lock
@@ -40,8 +41,8 @@ def describe(lock: Lock) -> tuple[Manifest, dict[str, bytes]]:
 def sbom(lock: Lock) -> bytes:
     """CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): a component for each item that has a package URL."""
     release = f"{lock.name}-{lock.version}"
-    components = [_component(item) for item in sorted_items(lock.items) if item.purl]
-    references = sorted(component["bom-ref"] for component in components)
+    components = [item for item in sorted_items(lock.items) if item.purl]
+    references = sorted(map(_reference, components))
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -52,10 +53,10 @@ def sbom(lock: Lock) -> bytes:
             "timestamp": datetime.fromtimestamp(MTIME, UTC).isoformat(),
             "component": {"type": "application", "bom-ref": release, "name": lock.name, "version": lock.version},
         },
-        "components": components,
-        "dependencies": [{"ref": release, "dependsOn": references}, *({"ref": each} for each in references)],
+        "components": map(_component, components),
+        "dependencies": chain([{"ref": release, "dependsOn": references}], ({"ref": each} for each in references)),
     }
-    return json.dumps(document, indent=1, ensure_ascii=True).encode() + b"\n"
+    return json_text.to_bytes(document)
 
 
 def readme(lock: Lock) -> bytes:
@@ -88,11 +89,15 @@ manifest.json names every file, its size, its sha256 and where it came from. sbo
 """.encode()
 
 
-def _component(item: Item) -> dict[str, Any]:
+def _reference(item: Item) -> str:
     first = item.objects[0].path if item.objects else ""
+    return f"{item.kind}:{item.name}@{item.version}#{first}"
+
+
+def _component(item: Item) -> dict[str, Any]:
     component: dict[str, Any] = {
         "type": "container" if item.kind == "images" else "library",
-        "bom-ref": f"{item.kind}:{item.name}@{item.version}#{first}",
+        "bom-ref": _reference(item),
         "name": item.name,
         **({"version": item.version} if item.version else {}),
         # Upstreams name licences in words of their own: a name is always valid, an expression only when it is SPDX.

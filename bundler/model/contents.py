@@ -5,13 +5,13 @@ An object is written once, under `objects`; items name their objects by path.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError
 
 from bundler.errors import BundleError
+from bundler.model import json_text
 from bundler.model.items import Item, Object, parse_source, source_text
 from bundler.model.target import StrictModel
 
@@ -87,34 +87,31 @@ class ContentsRecord(StrictModel):
 Record = TypeVar("Record", bound=ContentsRecord)
 
 
-def to_json(head: dict[str, Any], items: Sequence[Item], objects: Iterable[Object]) -> bytes:
+def to_json(head: dict[str, Any], items: Iterable[Item], objects: Iterable[Object]) -> bytes:
     """`head` with `objects` and `items` behind it: the same values give the same bytes."""
-    document = {
-        **head,
-        "objects": [
-            {
-                "path": obj.path,
-                "size": obj.size,
-                "sha256": obj.sha256,
-                "source": source_text(obj.source),
-                **({"mode": obj.mode} if obj.mode != 0o644 else {}),
-            }
-            for obj in objects
-        ],
-        "items": [
-            {
-                "kind": item.kind,
-                "name": item.name,
-                "version": item.version,
-                "objects": [obj.path for obj in item.objects],
-                **({"attributes": dict(item.attributes)} if item.attributes else {}),
-                **({"purl": item.purl} if item.purl else {}),
-                **({"licence": item.licence} if item.licence else {}),
-            }
-            for item in items
-        ],
+    return json_text.to_bytes({**head, "objects": map(_object_entry, objects), "items": map(_item_entry, items)})
+
+
+def _object_entry(obj: Object) -> dict[str, Any]:
+    return {
+        "path": obj.path,
+        "size": obj.size,
+        "sha256": obj.sha256,
+        "source": source_text(obj.source),
+        **({"mode": obj.mode} if obj.mode != 0o644 else {}),
     }
-    return json.dumps(document, indent=1, ensure_ascii=True).encode() + b"\n"
+
+
+def _item_entry(item: Item) -> dict[str, Any]:
+    return {
+        "kind": item.kind,
+        "name": item.name,
+        "version": item.version,
+        "objects": [obj.path for obj in item.objects],
+        **({"attributes": dict(item.attributes)} if item.attributes else {}),
+        **({"purl": item.purl} if item.purl else {}),
+        **({"licence": item.licence} if item.licence else {}),
+    }
 
 
 def parse(record: type[Record], data: bytes, what: str) -> Record:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 
 from bundler.kinds.images.attributes import blob_path
 from bundler.kinds.images.oci import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, REF_NAME, digest_of
+from bundler.model import json_text
 from bundler.model.items import Json, Object
 
 OCI_LAYOUT = "images/oci-layout"
@@ -29,7 +29,7 @@ def describe(name: str, media_type: str, manifest: Object, keep: Keep) -> tuple[
         return [*entries, _descriptor(name, OCI_INDEX, manifest)], ()
     if media_type == DOCKER_MANIFEST:
         named: dict[str, Json] = {"mediaType": media_type, "digest": f"sha256:{manifest.sha256}", "size": manifest.size}
-        index = _dump({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [named]})
+        index = json_text.to_bytes({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [named]})
         made = keep(blob_path(digest_of(index)), index)
         return [*entries, _descriptor(name, OCI_INDEX, made)], (made,)
     return entries, ()
@@ -39,7 +39,7 @@ def layout_objects(entries: Iterable[Json], keep: Keep) -> tuple[Object, ...]:
     """The two files that make a folder of blobs a layout."""
     return (
         keep(OCI_LAYOUT, b'{"imageLayoutVersion":"1.0.0"}\n'),
-        keep(INDEX_JSON, _dump({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(entries)})),
+        keep(INDEX_JSON, json_text.to_bytes({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(entries)})),
     )
 
 
@@ -50,7 +50,3 @@ def _descriptor(name: str, media_type: str, content: Object) -> dict[str, Json]:
         "size": content.size,
         "annotations": {REF_NAME: name, _CONTAINERD_NAME: name},
     }
-
-
-def _dump(document: dict[str, Json]) -> bytes:
-    return json.dumps(document, indent=1).encode() + b"\n"
