@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from bundler import __version__
-from bundler.bundle.content import Completed
+from bundler.bundle.content import Completed, Content
 from bundler.bundle.delta import Delta
 from bundler.bundle.documents import describe
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import Receipt
-from bundler.bundle.writer import Writer
+from bundler.bundle.writer import Arriving, Writer
 from bundler.errors import BundleError, FetchError, IntegrityError, ProfileError
 from bundler.kinds import KINDS
 from bundler.kinds.base import Kind
+from bundler.meanwhile import every
 from bundler.model.config import Config
 from bundler.model.items import Item, Json
 from bundler.model.lock import Lock
@@ -37,6 +40,8 @@ from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
 
 logger = logging.getLogger(__name__)
+
+_FLUSHED_EVERY = 3.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,24 +164,54 @@ def build(
     with Upstream(config, base=base, store=file.store) as upstream:
         if _stands(target, manifest, delta, file.store, config.jobs, progress):
             logger.info("%s is complete already: nothing was fetched", target)
-            _prove(target, manifest, upstream, file.store, allow_incomplete=allow_incomplete)
+            with Bundle(target, known=manifest) as bundle:
+                _prove(manifest, upstream, file.store, bundle, bundle, allow_incomplete=allow_incomplete)
             return target
         with Writer(target, manifest, documents, progress, delta) as writer:
+            proof = partial(_prove, manifest, upstream, file.store, allow_incomplete=allow_incomplete)
             try:
-                _fill(writer, target, reuse, upstream, progress)
+                _fill_and_prove(writer, proof, target, reuse, upstream, progress)
             except (FetchError, IntegrityError):
                 forget(file.store)
                 raise
-            with ThreadPoolExecutor(1, thread_name_prefix="flush") as disk:
-                flushed = disk.submit(writer.flush)  # it waits for the disk, and proving for the processor
-                _prove(writer.part, manifest, upstream, file.store, allow_incomplete=allow_incomplete)
-                flushed.result()
             writer.commit()
         file.store.note(_stamp(target, manifest))
         return target
 
 
-def _fill(writer: Writer, target: Path, reuse: Sequence[Path], upstream: Upstream, progress: Progress) -> None:
+def _fill_and_prove(
+    writer: Writer,
+    proof: Callable[[Bundle, Content], None],
+    target: Path,
+    reuse: Sequence[Path],
+    upstream: Upstream,
+    progress: Progress,
+) -> None:
+    """Bring every object to its place and, meanwhile, have `proof` see whether the bundle could be installed.
+
+    The proof waits for the bytes that it reads, most of which are the first to come. What it finds ends the transfer.
+    """
+    stop = threading.Event()
+
+    def prove_it() -> None:
+        with Bundle(writer.part, known=writer.manifest) as bundle:
+            proof(bundle, Arriving(writer, bundle))
+
+    pool = ThreadPoolExecutor(1, thread_name_prefix="prove")
+    proving = pool.submit(prove_it)
+    proving.add_done_callback(lambda ended: stop.set() if ended.exception() else None)
+    try:
+        with every(_FLUSHED_EVERY, writer.flush):
+            _fill(writer, target, reuse, upstream, progress, stop)
+            proving.result()
+    finally:
+        writer.give_up()
+        pool.shutdown(wait=False)
+
+
+def _fill(
+    writer: Writer, target: Path, reuse: Sequence[Path], upstream: Upstream, progress: Progress, stop: threading.Event
+) -> None:
     """Bring every object to its place: from the bundles in `reuse` and at `target`, and from upstream."""
     progress.start("building", writer.payload_size)
     progress.advance(writer.payload_size - writer.missing())
@@ -186,21 +221,22 @@ def _fill(writer: Writer, target: Path, reuse: Sequence[Path], upstream: Upstrea
     if target.exists():
         with suppress(BundleError, IntegrityError), Bundle(target) as old:
             writer.reuse(old)
-    engine.fetch(writer.pending(), writer, upstream, jobs=upstream.config.jobs)
+    engine.fetch(writer.pending(), writer, upstream, jobs=upstream.config.jobs, stop=stop)
     progress.finish()
 
 
-def _prove(path: Path, manifest: Manifest, upstream: Upstream, store: Store, *, allow_incomplete: bool) -> None:
-    """Raise IncompleteError when the bundle at `path`, with that manifest, could not be installed, or warn of it.
+def _prove(
+    manifest: Manifest, upstream: Upstream, store: Store, bundle: Bundle, content: Content, *, allow_incomplete: bool
+) -> None:
+    """Raise IncompleteError when `bundle`, whose objects `content` has, could not be installed, or warn of it.
 
     What was proved of the same manifest stays true of it, and is noted in `store`.
     """
     note = f"{manifest.id}.proved-{__version__}"
     if store.noted(note):
         return
-    with Bundle(path, known=manifest) as bundle:
-        left_out = frozenset(obj.path for obj in bundle.layout.left_out)
-        problems = prove(manifest, Completed(bundle, left_out, Fetched(upstream)), str(path))
+    left_out = frozenset(obj.path for obj in bundle.layout.left_out)
+    problems = prove(manifest, Completed(content, left_out, Fetched(upstream)), str(bundle.path))
     origin = f"{manifest.name} {manifest.version}"
     if problems and not allow_incomplete:
         raise incomplete(origin, problems, hint="mend the profile, or build it all the same with --allow-incomplete")

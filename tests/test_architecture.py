@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "bundler"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # The longest entry that fits a module's name says which of bundler's own modules it may import at run time.
-LEAVES = ("bundler.errors", "bundler.findings", "bundler.progress", "bundler.sizes")
+LEAVES = ("bundler.errors", "bundler.findings", "bundler.meanwhile", "bundler.progress", "bundler.sizes")
 SECTIONS = ("bundler.kinds", "bundler.recipes")
 # What a recipe may ask of a kind: where it puts a file, and what it calls an image.
 PURE_OF_KINDS = ("bundler.kinds.files.place", "bundler.kinds.images.reference")
@@ -24,6 +24,7 @@ FOREIGN = {
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.errors": (),
     "bundler.findings": (),
+    "bundler.meanwhile": (),
     "bundler.progress": (),
     "bundler.sizes": (),
     "bundler.templates": ("bundler.sizes",),

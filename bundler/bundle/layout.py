@@ -76,7 +76,7 @@ def layout(manifest: Manifest, delta: Delta | None = None) -> Layout:
     for path, size, mode in entries:
         if path in members:
             raise BundleError(f"{path} would stand in the bundle twice", hint="get it again from where it was made")
-        data_at = offset + len(header(f"{manifest.folder}/{path}", size, mode))
+        data_at = offset + header_size(f"{manifest.folder}/{path}", size)
         members[path] = Member(path, size, mode, offset, data_at)
         offset = members[path].end
     total = -(-(offset + 2 * BLOCK) // RECORD) * RECORD
@@ -98,18 +98,25 @@ def padded(size: int) -> int:
 
 def header(path: str, size: int, mode: int) -> bytes:
     """The header blocks of a regular file (POSIX.1-2001, "ustar Interchange Format" and "pax Header Block")."""
-    split = _split(path)
-    records = b""
-    if split is None:
-        records += _pax_record("path", path)
-    if size >= _USTAR_SIZE_LIMIT:
-        records += _pax_record("size", str(size))
+    split, records = _split(path), _records(path, size)
     prefix, name = split or ("", path[-100:])
     file = _ustar(prefix, name, size if size < _USTAR_SIZE_LIMIT else 0, mode, b"0")
     if not records:
         return file
     extended = _ustar("", "././@PaxHeader", len(records), 0o644, b"x")
     return extended + records.ljust(padded(len(records)), b"\0") + file
+
+
+def header_size(path: str, size: int) -> int:
+    """How many bytes the header blocks of a regular file are."""
+    records = _records(path, size)
+    return BLOCK + (BLOCK + padded(len(records)) if records else 0)
+
+
+def _records(path: str, size: int) -> bytes:
+    """The pax records for what does not fit into a ustar header."""
+    records = b"" if _split(path) else _pax_record("path", path)
+    return records + (_pax_record("size", str(size)) if size >= _USTAR_SIZE_LIMIT else b"")
 
 
 def _split(path: str) -> tuple[str, str] | None:

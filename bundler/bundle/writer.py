@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from bundler.bundle.content import Content
 from bundler.bundle.delta import Delta
 from bundler.bundle.layout import layout
 from bundler.bundle.manifest import Manifest
@@ -63,6 +64,8 @@ class Writer:
         # Of what is being written: the manifest, and what is left out of it.
         self._id = hashlib.sha256(delta.data).hexdigest() if delta else manifest.id
         self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._given_up = False
         self._written: dict[int, int] = {}
         self._done: set[int] = set()
         self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -90,7 +93,7 @@ class Writer:
 
     @property
     def part(self) -> Path:
-        """The file that is being written: a bundle, once nothing is pending."""
+        """The file that is being written: a bundle, of which some objects are not in place."""
         return self._part
 
     @property
@@ -105,6 +108,20 @@ class Writer:
     def slot(self, obj: Object) -> Slot:
         """The place of one pending object; a context manager."""
         return Slot(self, obj, self._layout.members[obj.path].data, self._written.get(self._index[obj.path], 0))
+
+    def wait_for(self, obj: Object) -> None:
+        """Return once `obj` is in place. Raises GivenUp when it will not be."""
+        index = self._index[obj.path]
+        with self._arrived:
+            self._arrived.wait_for(lambda: index in self._done or self._given_up)
+            if index not in self._done:
+                raise GivenUp
+
+    def give_up(self) -> None:
+        """Nothing more will arrive in this run: whoever waits for it need not."""
+        with self._arrived:
+            self._given_up = True
+            self._arrived.notify_all()
 
     def reuse(self, old: Bundle) -> None:
         """Copy in every pending object that the bundle `old` has. What turns out damaged there is left pending."""
@@ -244,9 +261,10 @@ class Writer:
         line = f"done {index}\n" if done else f"part {index} {written}\n"
         with self._lock:
             self._written[index] = written
+            os.write(self._journal, line.encode())
             if done:
                 self._done.add(index)
-            os.write(self._journal, line.encode())
+                self._arrived.notify_all()
 
     def advance(self, size: int) -> None:
         """Tell the progress that `size` more bytes are in place."""
@@ -258,6 +276,23 @@ class Writer:
             f"cannot write {self._part}: {error.strerror}",
             hint="see to the disk, then run it again: it goes on from here",
         )
+
+
+class Arriving(Content):
+    """The objects of a bundle that is being written: whoever reads one waits until it is in place."""
+
+    def __init__(self, writer: Writer, bundle: Bundle) -> None:
+        """`bundle` is the part file of `writer`, opened."""
+        self._writer, self._bundle = writer, bundle
+
+    def stream(self, obj: Object) -> Iterator[bytes]:
+        """See `Content.stream`. Raises GivenUp when it will not arrive."""
+        self._writer.wait_for(obj)
+        yield from self._bundle.stream(obj)
+
+
+class GivenUp(Exception):  # noqa: N818 - not an error: someone else's error, or the user, ended the work
+    """What was waited for will not arrive."""
 
 
 class Slot:

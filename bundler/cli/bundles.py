@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -159,19 +159,26 @@ def inspect(common: Common, bundle: Path, show: str | None, report: Path | None,
     with Bundle(bundle) as opened:
         manifest, size = opened.manifest, opened.layout.size
         left_out = sum(obj.size for obj in opened.layout.left_out)
-    document = {
-        "format": FORMAT,
-        "name": manifest.name,
-        "version": manifest.version,
-        "id": manifest.id,
-        "size": size,
-        "left_out": left_out,
-        "objects": [{"path": obj.path, "size": obj.size, "sha256": obj.sha256} for obj in manifest.objects],
-        "items": [
-            {**item_document(item), "attributes": dict(item.attributes), "objects": [obj.path for obj in item.objects]}
-            for item in manifest.items
-        ],
-    }
+
+    def document() -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": manifest.name,
+            "version": manifest.version,
+            "id": manifest.id,
+            "size": size,
+            "left_out": left_out,
+            "objects": [{"path": obj.path, "size": obj.size, "sha256": obj.sha256} for obj in manifest.objects],
+            "items": [
+                {
+                    **item_document(item),
+                    "attributes": dict(item.attributes),
+                    "objects": [obj.path for obj in item.objects],
+                }
+                for item in manifest.items
+            ],
+        }
+
     if show == "items":
         rows = [(item.kind, item.name, item.version, human(size_of([item]))) for item in manifest.items]
         return Answer(document, table(("kind", "name", "version", "size"), rows))

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
-from bundler.cli.show import Bars, Lines
+from bundler.cli.show import Lines
 from bundler.errors import BundlerError, ConfigError, SpaceError
 from bundler.progress import Progress, Silent
 
@@ -38,7 +37,10 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command has to say on stdout. It may end with another code than 0: what was asked for is not well."""
+    """What a command has to say on stdout. It may end with another code than 0: what was asked for is not well.
+
+    `document` is for `--json`: the thing itself, or what makes it.
+    """
 
     document: Any
     lines: Iterable[str] = ()
@@ -64,15 +66,25 @@ class Common:
         """How to show progress: bars on a terminal, lines elsewhere, nothing with --quiet."""
         if self.quiet:
             return Silent()
-        return Bars() if sys.stderr.isatty() else Lines()
+        if not sys.stderr.isatty():
+            return Lines()
+        from bundler.cli.bars import Bars
+
+        return Bars()
 
 
 class _Handler(logging.Handler):
-    """Log records on stderr, in front of a progress bar rather than through it."""
+    """Log records on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         head = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        tqdm.write(f"{head}{record.getMessage()}", file=sys.stderr)
+        line = f"{head}{record.getMessage()}"
+        if sys.stderr.isatty():
+            from bundler.cli.bars import write
+
+            write(line)
+        else:
+            click.echo(line, err=True)
 
 
 def command(function: Callable[..., Answer]) -> Callable[..., None]:
@@ -100,7 +112,8 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
             click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
             sys.exit(error.exit_code)
         if as_json:
-            click.echo(json.dumps(answer.document, indent=1))
+            document = answer.document() if callable(answer.document) else answer.document
+            click.echo(json.dumps(document, indent=1))
         else:
             for line in answer.lines:
                 click.echo(line)

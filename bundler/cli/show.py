@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
 from bundler.sizes import human
 
@@ -19,26 +17,6 @@ if TYPE_CHECKING:
     from bundler.model.items import Item
 
 _PLAIN_INTERVAL = 5.0  # seconds between two progress lines where stderr is no terminal
-
-
-class Bars:
-    """Progress as a tqdm bar."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[NoReturn] | None = None
-
-    def start(self, title: str, total: int) -> None:
-        self.finish()
-        self._bar = tqdm(total=total, desc=title, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr)
-
-    def advance(self, size: int) -> None:
-        if self._bar is not None:
-            self._bar.update(size)
-
-    def finish(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 class Lines:

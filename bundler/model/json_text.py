@@ -26,7 +26,10 @@ def _text(value: object, line: str) -> str:
         return quoted(value)
     within = f"{line} "
     if isinstance(value, dict):
-        entries = f",{within}".join([f"{quoted(key)}: {_text(each, within)}" for key, each in value.items()])
+        entries = f",{within}".join(
+            # Most are words: what saves a call for each of them saves a third of the time.
+            [f"{quoted(k)}: {quoted(v) if type(v) is str else _text(v, within)}" for k, v in value.items()]
+        )
         return f"{{{within}{entries}{line}}}" if entries else "{}"
     if isinstance(value, _LISTS):
         entries = f",{within}".join([_text(each, within) for each in value])

@@ -19,7 +19,6 @@ import itertools
 import logging
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -31,6 +30,7 @@ from typing import TypeVar
 from bundler.bundle.content import Content
 from bundler.bundle.manifest import Manifest
 from bundler.errors import BusyError, SiteError, SpaceError
+from bundler.meanwhile import every
 from bundler.model.items import Object
 from bundler.model.node_files import NodeFiles
 from bundler.model.site import SITE_FILE, SiteConfig
@@ -126,7 +126,8 @@ class Site:
                     logger.warning("%s", warning)
                 self.index.open(manifest.name, manifest.version)
             self._manifest = manifest
-            with _flushed():
+            # A machine with much memory would leave it all to the end.
+            with every(_FLUSHED_EVERY, os.sync):
                 yield self
 
     def each(self, work: Callable[[T], object], things: Iterable[T]) -> None:
@@ -267,24 +268,6 @@ class Site:
             (self.root / name).unlink(missing_ok=True)
         with suppress(OSError):  # not empty: someone keeps other things there
             self.root.rmdir()
-
-
-@contextmanager
-def _flushed() -> Iterator[None]:
-    """Bring what is loaded to the disk every few seconds: a machine with much memory would leave it all to the end."""
-    over = threading.Event()
-
-    def flush() -> None:
-        while not over.wait(_FLUSHED_EVERY):
-            os.sync()
-
-    thread = threading.Thread(target=flush, name="flush", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _stores(objects: Iterable[Object]) -> set[Store]:

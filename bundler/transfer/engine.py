@@ -23,15 +23,15 @@ from bundler.transfer.upstream import Upstream
 logger = logging.getLogger(__name__)
 
 
-def fetch(objects: Sequence[Object], writer: Writer, upstream: Upstream, *, jobs: int) -> None:
+def fetch(objects: Sequence[Object], writer: Writer, upstream: Upstream, *, jobs: int, stop: threading.Event) -> None:
     """Complete `objects` in `writer`: `jobs` at a time from the largest on, so that none is left to the end, and beside
     them, unless `jobs` is 1, as many from the smallest on.
 
     The ones wait for bytes, the others for answers: so neither the line nor the processor is idle.
 
-    Raises the first error that a worker met; FetchError and IntegrityError name the object and its source.
+    Ends early, and in silence, once somebody sets `stop`. Raises the first error that a worker met; FetchError and
+    IntegrityError name the object and its source.
     """
-    stop = threading.Event()
     left = deque(sorted(objects, key=lambda obj: (-obj.size, obj.path)))
 
     def work(take: Callable[[], Object]) -> None:

@@ -41,7 +41,7 @@ def run(target: Path, outside: Upstream, *objects: Object, jobs: int = 4) -> Non
     """A build of `objects` at `target`, verified."""
     manifest, documents = describe(lock_of(*objects))
     with Writer(target, manifest, documents) as writer:
-        engine.fetch(writer.pending(), writer, outside, jobs=jobs)
+        engine.fetch(writer.pending(), writer, outside, jobs=jobs, stop=threading.Event())
         writer.commit()
     with Bundle(target) as bundle:
         bundle.verify(jobs=1)

@@ -1,0 +1,91 @@
+"""The proof runs beside the transfer: what could not be installed is not fetched to the end."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from bundler.build import LockFile, build
+from bundler.errors import FetchError, IncompleteError
+from bundler.kinds.images.attributes import ImageAttributes, ManifestEntry, blob_path
+from bundler.kinds.images.oci import OCI_MANIFEST
+from bundler.kinds.wheels.attributes import LockAttributes
+from bundler.model.items import Download, Item, Object
+from bundler.model.lock import Lock
+from bundler.progress import Silent
+from tests.fakes.outside import CONFIG
+from tests.fakes.upstream import Fault, Upstream
+
+LARGE = bytes(range(256)) * (1 << 16)  # 16 MiB
+
+
+def locked(url: str, *more: Item) -> Lock:
+    large = Object("files/large", len(LARGE), hashlib.sha256(LARGE).hexdigest(), Download(url))
+    return Lock("demo", "1", "0" * 64, (Item("files", "large", "1", (large,)), *more))
+
+
+def lacking() -> Item:
+    """A lock of wheels that has none of what was asked for."""
+    attributes = LockAttributes(
+        environment="3.12-x86_64", python="3.12", arch="x86_64", glibc="2.34", asked=("absent==1.0",)
+    )
+    return Item("wheels", "lock", "3.12-x86_64", (), attributes.as_json())
+
+
+def make(lock: Lock, folder: Path, *, allow_incomplete: bool = False) -> Path:
+    file = LockFile(folder / "demo-1.lock.json")
+    return build(
+        lock,
+        folder,
+        file,
+        folder,
+        config=CONFIG,
+        reuse=(),
+        progress=Silent(),
+        allow_incomplete=allow_incomplete,
+    )
+
+
+def test_what_lacks_ends_the_transfer(server: Upstream, tmp_path: Path) -> None:
+    url = server.put("/large", LARGE, Fault(pause=0.1))  # half a minute at that pace
+    with pytest.raises(IncompleteError, match="absent"):
+        make(locked(url, lacking()), tmp_path)
+    assert server.sent < len(LARGE)
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_what_was_fetched_until_then_stays(server: Upstream, tmp_path: Path) -> None:
+    lock = locked(server.put("/large", LARGE, Fault(pause=0.1)), lacking())
+    with pytest.raises(IncompleteError):
+        make(lock, tmp_path)
+    assert make(lock, tmp_path, allow_incomplete=True).is_file()
+    begun, gone_on = server.ranges()
+    assert (begun, str(gone_on).startswith("bytes=")) == (None, True)
+
+
+def test_a_transfer_that_fails_ends_the_proof(server: Upstream, tmp_path: Path) -> None:
+    """It waits for a manifest that will not come."""
+    digest = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+    gone = Object(blob_path(digest), 2, digest.removeprefix("sha256:"), Download(f"{server.url}/gone"))
+    attributes = ImageAttributes(
+        reference="docker.io/library/x:1",
+        registry="docker.io",
+        repository="library/x",
+        tags=("1",),
+        digest=digest,
+        media_type=OCI_MANIFEST,
+        upstream_digest=digest,
+        platforms=("linux/amd64",),
+        manifests=(ManifestEntry(digest=digest, media_type=OCI_MANIFEST),),
+        blobs=(),
+    )
+    image = Item("images", "docker.io/library/x", "1", (gone,), attributes.as_json())
+    with pytest.raises(FetchError, match="404"):
+        make(locked(server.put("/large", LARGE), image), tmp_path)
+    for thread in threading.enumerate():
+        if thread.name.startswith("prove"):
+            thread.join(10)
+            assert not thread.is_alive()
