@@ -50,7 +50,7 @@ def make(lock: Lock, folder: Path, *, allow_incomplete: bool = False) -> Path:
 
 
 def test_what_lacks_ends_the_transfer(server: Upstream, tmp_path: Path) -> None:
-    url = server.put("/large", LARGE, Fault(pause=0.1))  # half a minute at that pace
+    url = server.put("/large", LARGE, Fault(pause=0.5))  # two minutes at that pace
     with pytest.raises(IncompleteError, match="absent"):
         make(locked(url, lacking()), tmp_path)
     assert server.sent < len(LARGE)
@@ -58,7 +58,7 @@ def test_what_lacks_ends_the_transfer(server: Upstream, tmp_path: Path) -> None:
 
 
 def test_what_was_fetched_until_then_stays(server: Upstream, tmp_path: Path) -> None:
-    lock = locked(server.put("/large", LARGE, Fault(pause=0.1)), lacking())
+    lock = locked(server.put("/large", LARGE, Fault(pause=0.5)), lacking())
     with pytest.raises(IncompleteError):
         make(lock, tmp_path)
     assert make(lock, tmp_path, allow_incomplete=True).is_file()

@@ -11,6 +11,7 @@ import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _DIGEST_HEADER = "Docker-Content-Digest"
 _MANIFEST_LIMIT = 4 << 20  # bytes
+_PUSHED_AT_ONCE = 4
 
 # Without it, distribution 2.8 answers with a manifest converted to Docker's schema 1, of another digest.
 _ACCEPT = (
@@ -87,12 +89,26 @@ class RegistryStore:
 
         So no tag leads to an image that is not whole. Raises SiteError when the registry refuses one.
         """
-        in_order = sorted(self._manifests.items(), key=lambda entry: (entry[1].rank, entry[0]))
-        for (repository, digest), staged in in_order:
-            self._put(repository, digest, digest, staged)
-        for (repository, digest), staged in in_order:
-            for tag in sorted(staged.tags):
-                self._put(repository, tag, digest, staged)
+        staged = sorted(self._manifests.items(), key=lambda entry: entry[0])
+        rounds = [
+            [
+                (repository, digest, digest, manifest)
+                for (repository, digest), manifest in staged
+                if manifest.rank == rank
+            ]
+            for rank in sorted({manifest.rank for _, manifest in staged})
+        ]
+        rounds.append(
+            [
+                (repository, tag, digest, manifest)
+                for (repository, digest), manifest in staged
+                for tag in sorted(manifest.tags)
+            ]
+        )
+        with ThreadPoolExecutor(_PUSHED_AT_ONCE, thread_name_prefix="push") as pool:
+            for alike in rounds:
+                for _ in pool.map(lambda push: self._put(*push), alike):
+                    pass
         self._manifests.clear()
 
     def fetch(self, repository: str, digest: str, *, is_manifest: bool) -> Iterator[bytes]:

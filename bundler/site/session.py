@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ssl
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,15 @@ class _Trust(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        context = ssl.create_default_context()
-        if self._ca is not None:
-            context.load_verify_locations(self._ca)
-        super().init_poolmanager(*args, ssl_context=context, **kwargs)
+        super().init_poolmanager(*args, ssl_context=_context(self._ca), **kwargs)
+
+
+@functools.cache  # each thread has a session, and reading the machine's store takes tens of milliseconds
+def _context(ca: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca is not None:
+        context.load_verify_locations(ca)
+    return context
 
 
 def new_session(ca: str | None = None, credentials: Credentials | None = None) -> requests.Session:
