@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_FLUSHED_EVERY = 3.0  # seconds
+_FLUSHED_EVERY = 10.0  # seconds
 
 # Which store has what lies under a folder of the bundle; all else is the web root's.
 _STORES: dict[str, Store] = {"images": "registry", "wheels": "index"}

@@ -117,10 +117,14 @@ def _pss(pid: int) -> int:
 
 
 def _written(pids: Iterable[int]) -> int:
+    """Bytes for the disk: what is deleted again before it gets there (an upload's temporary files) is not among them.
+
+    Source: proc_pid_io(5), `write_bytes` and `cancelled_write_bytes`.
+    """
     total = 0
     for pid in pids:
-        text = Path(f"/proc/{pid}/io").read_text()
-        total += int(dict(line.split(": ") for line in text.splitlines())["write_bytes"])
+        counts = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+        total += int(counts["write_bytes"]) - int(counts["cancelled_write_bytes"])
     return total
 
 
