@@ -69,9 +69,12 @@ class Manifest:
     @classmethod
     def from_bytes(cls, data: bytes, what: str = MANIFEST) -> Manifest:
         """Read manifest.json. Raises BundleError when it is not one, or not in its one canonical form."""
-        record = contents.parse(ManifestRecord, data, what)
-        items, documents = contents.to_items(record, what)
-        manifest = cls(record.name, record.version, record.profile_sha256, record.lock_sha256, items, documents)
+        manifest = cls._of(contents.parse(ManifestRecord, data, what), what)
         if manifest.data != data:
             raise contents.not_canonical(what)
         return manifest
+
+    @classmethod
+    def _of(cls, record: ManifestRecord, what: str) -> Manifest:
+        items, documents = contents.to_items(record, what)
+        return cls(record.name, record.version, record.profile_sha256, record.lock_sha256, items, documents)

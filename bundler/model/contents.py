@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+from pydantic.dataclasses import dataclass
 
 from bundler.errors import BundleError
 from bundler.model import json_text
@@ -53,24 +54,30 @@ Text = Annotated[str, StringConstraints(max_length=_TEXT_LIMIT), AfterValidator(
 SourceText = Annotated[str, AfterValidator(lambda text: source_text(parse_source(text)))]
 
 
-class ObjectRecord(StrictModel):
+# There are tens of thousands of these two: as models they would take twice the memory of what they hold.
+_record = dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+
+
+@_record
+class ObjectRecord:
     """One entry of `objects`."""
 
     path: ObjectPath
-    size: int = Field(ge=0, lt=1 << 50)
+    size: Annotated[int, Field(ge=0, lt=1 << 50)]
     sha256: Sha256
     source: SourceText
-    mode: int = Field(default=0o644, ge=0, le=0o777)
+    mode: Annotated[int, Field(ge=0, le=0o777)] = 0o644
 
 
-class ItemRecord(StrictModel):
+@_record
+class ItemRecord:
     """One entry of `items`; `objects` are paths."""
 
     kind: Name
-    name: Text = Field(min_length=1)
+    name: Annotated[Text, Field(min_length=1)]
     version: Text
     objects: list[str]
-    attributes: dict[str, JsonValue] = Field(default={})
+    attributes: dict[str, JsonValue] = Field(default_factory=dict)
     purl: Text | None = None
     licence: Text | None = None
 
