@@ -197,16 +197,14 @@ def _fill_and_prove(
         with Bundle(writer.part, known=writer.manifest) as bundle:
             proof(bundle, Arriving(writer, bundle))
 
-    pool = ThreadPoolExecutor(1, thread_name_prefix="prove")
-    proving = pool.submit(prove_it)
-    proving.add_done_callback(lambda ended: stop.set() if ended.exception() else None)
-    try:
-        with every(_FLUSHED_EVERY, writer.flush):
+    with ThreadPoolExecutor(1, thread_name_prefix="prove") as pool, every(_FLUSHED_EVERY, writer.flush):
+        proving = pool.submit(prove_it)
+        proving.add_done_callback(lambda ended: stop.set() if ended.exception() else None)
+        try:
             _fill(writer, target, reuse, upstream, progress, stop)
             proving.result()
-    finally:
-        writer.give_up()
-        pool.shutdown(wait=False)
+        finally:
+            writer.give_up()
 
 
 def _fill(

@@ -102,7 +102,7 @@ def imports(path: Path) -> Iterator[str]:
             for alias in node.names:
                 inside = PACKAGE.parent / Path(*node.module.split("."))
                 is_module = (inside / f"{alias.name}.py").exists() or (inside / alias.name / "__init__.py").exists()
-                yield f"{node.module}.{alias.name}" if is_module else node.module
+                yield f"{node.module}.{alias.name}" if is_module or node.module == "io" else node.module
 
 
 def within(name: str, allowed: tuple[str, ...]) -> bool:
@@ -135,7 +135,8 @@ def test_pure_modules_do_not_touch_the_world(path: Path) -> None:
     verb = name.split(".")[3:4]
     if not within(name, PURE) and not (within(name, SECTIONS) and verb in (["emit"], ["spec"])):
         return
-    touched = {found.split(".")[0] for found in imports(path)} & WORLD
+    # A BytesIO is memory.
+    touched = {found.split(".")[0] for found in imports(path) if found != "io.BytesIO"} & WORLD
     assert not touched, f"{name} is pure and may not import {touched}"
     calls = {
         node.func.id

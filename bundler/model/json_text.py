@@ -6,9 +6,9 @@ document, some hundred bytes each, before it joins them.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 from json.encoder import encode_basestring_ascii as quoted
 
 _LISTS = (list, tuple, Iterator)
@@ -17,7 +17,7 @@ _LINE = "\n"
 
 def to_bytes(document: dict[str, object]) -> bytes:
     """`document`, and a newline. A list may be given as an iterator: its entries need not all be there at once."""
-    out = io.BytesIO()
+    out = BytesIO()
     for piece in _pieces(document):
         out.write(piece.encode("ascii"))
     return out.getvalue()
