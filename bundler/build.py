@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from bundler import __version__
-from bundler.bundle.content import Completed, Content
+from bundler.bundle.content import Completed
 from bundler.bundle.delta import Delta
 from bundler.bundle.documents import describe
 from bundler.bundle.manifest import Manifest
@@ -164,11 +164,12 @@ def build(
     with Upstream(config, base=base, store=file.store) as upstream:
         if _stands(target, manifest, delta, file.store, config.jobs, progress):
             logger.info("%s is complete already: nothing was fetched", target)
-            with Bundle(target, known=manifest) as bundle:
-                _prove(manifest, upstream, file.store, bundle, bundle, allow_incomplete=allow_incomplete)
+            _prove(target, manifest, upstream, file.store, allow_incomplete=allow_incomplete)
             return target
         with Writer(target, manifest, documents, progress, delta) as writer:
-            proof = partial(_prove, manifest, upstream, file.store, allow_incomplete=allow_incomplete)
+            proof = partial(
+                _prove, writer.part, manifest, upstream, file.store, writer, allow_incomplete=allow_incomplete
+            )
             try:
                 _fill_and_prove(writer, proof, target, reuse, upstream, progress)
             except (FetchError, IntegrityError):
@@ -181,7 +182,7 @@ def build(
 
 def _fill_and_prove(
     writer: Writer,
-    proof: Callable[[Bundle, Content], None],
+    proof: Callable[[], None],
     target: Path,
     reuse: Sequence[Path],
     upstream: Upstream,
@@ -189,19 +190,18 @@ def _fill_and_prove(
 ) -> None:
     """Bring every object to its place and, meanwhile, have `proof` see whether the bundle could be installed.
 
-    The proof waits for the bytes that it reads, most of which are the first to come. What it finds ends the transfer.
+    The proof waits for the bytes that it reads, most of which are the first to come. What it finds ends the transfer,
+    and so does a disk that fails.
     """
     stop = threading.Event()
-
-    def prove_it() -> None:
-        with Bundle(writer.part, known=writer.manifest) as bundle:
-            proof(bundle, Arriving(writer, bundle))
-
-    with ThreadPoolExecutor(1, thread_name_prefix="prove") as pool, every(_FLUSHED_EVERY, writer.flush):
-        proving = pool.submit(prove_it)
-        proving.add_done_callback(lambda ended: stop.set() if ended.exception() else None)
+    with ThreadPoolExecutor(1, thread_name_prefix="prove") as pool, every(_FLUSHED_EVERY, writer.flush) as flushing:
+        proving = pool.submit(proof)
+        for beside in (proving, flushing):
+            beside.add_done_callback(lambda ended: stop.set() if ended.exception() else None)
         try:
             _fill(writer, target, reuse, upstream, progress, stop)
+            if flushing.done():
+                flushing.result()
             proving.result()
         finally:
             writer.give_up()
@@ -224,17 +224,26 @@ def _fill(
 
 
 def _prove(
-    manifest: Manifest, upstream: Upstream, store: Store, bundle: Bundle, content: Content, *, allow_incomplete: bool
+    path: Path,
+    manifest: Manifest,
+    upstream: Upstream,
+    store: Store,
+    writer: Writer | None = None,
+    *,
+    allow_incomplete: bool,
 ) -> None:
-    """Raise IncompleteError when `bundle`, whose objects `content` has, could not be installed, or warn of it.
+    """Raise IncompleteError when the bundle at `path`, with that manifest, could not be installed, or warn of it.
 
-    What was proved of the same manifest stays true of it, and is noted in `store`.
+    While a `writer` is at work on it, what is read of it is waited for. What was proved of the same manifest stays true
+    of it, and is noted in `store`.
     """
     note = f"{manifest.id}.proved-{__version__}"
     if store.noted(note):
         return
-    left_out = frozenset(obj.path for obj in bundle.layout.left_out)
-    problems = prove(manifest, Completed(content, left_out, Fetched(upstream)), str(bundle.path))
+    with Bundle(path, known=manifest) as bundle:
+        carried = Arriving(writer, bundle) if writer else bundle
+        left_out = frozenset(obj.path for obj in bundle.layout.left_out)
+        problems = prove(manifest, Completed(carried, left_out, Fetched(upstream)), str(path))
     origin = f"{manifest.name} {manifest.version}"
     if problems and not allow_incomplete:
         raise incomplete(origin, problems, hint="mend the profile, or build it all the same with --allow-incomplete")

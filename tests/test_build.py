@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from bundler.build import LockFile, build
-from bundler.errors import FetchError, IncompleteError
+from bundler.errors import FetchError, IncompleteError, SpaceError
 from bundler.kinds.images.attributes import ImageAttributes, ManifestEntry, blob_path
 from bundler.kinds.images.oci import OCI_MANIFEST
 from bundler.kinds.wheels.attributes import LockAttributes
@@ -86,3 +88,23 @@ def test_a_transfer_that_fails_ends_the_proof(server: Upstream, tmp_path: Path) 
     with pytest.raises(FetchError, match="404"):
         make(locked(server.put("/large", LARGE), image), tmp_path)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("prove")]
+
+
+def test_a_disk_that_fails_ends_the_transfer_and_what_it_took_is_not_trusted(
+    server: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An fsync says once that something was lost: the next one says yes, and the bytes are lost all the same."""
+    lock = locked(server.put("/large", LARGE, Fault(pause=0.5)))
+
+    def lost(_: int) -> None:
+        if server.sent > 1 << 18:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("bundler.build._FLUSHED_EVERY", 0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", lost)
+        with pytest.raises(SpaceError, match="to the disk: Input/output error"):
+            make(lock, tmp_path)
+    assert server.sent < len(LARGE)
+    make(lock, tmp_path)
+    assert server.ranges() == [None, None], "from the first byte"

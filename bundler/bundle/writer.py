@@ -7,7 +7,8 @@ The tar grows as `NAME.tar.part`. Beside it, `NAME.tar.part.journal` says how fa
     part <index> <bytes>                so many bytes of it are in place
 
 A process that dies loses nothing that the journal says, for the kernel still has the bytes. A machine that dies may:
-after another boot every journaled object is read back and hashed before it counts.
+after another boot every journaled object is read back and hashed before it counts. A disk that fails to take them may,
+too, and what is read back then comes from memory: there is no journal any more.
 """
 
 from __future__ import annotations
@@ -141,11 +142,18 @@ class Writer:
                     logger.warning("%s: %s is damaged there, fetched instead", old.path, source.path)
 
     def flush(self) -> None:
-        """Bring what was written to the disk. May be called from another thread."""
+        """Bring what was written to the disk. May be called from another thread.
+
+        A disk says once that it has lost something, and not what: after that nothing of the journal counts.
+        """
         try:
             os.fsync(self._fd)
         except OSError as error:
-            raise self.disk_error(error) from error
+            self._journal_path.unlink(missing_ok=True)
+            raise SpaceError(
+                f"cannot bring {self._part} to the disk: {error.strerror}",
+                hint="see to the disk, then run it again: all of it is fetched anew",
+            ) from error
 
     def commit(self) -> Path:
         """Give the complete bundle its name, and say where it is."""
