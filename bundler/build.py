@@ -41,7 +41,7 @@ from bundler.transfer.upstream import Upstream
 
 logger = logging.getLogger(__name__)
 
-_FLUSHED_EVERY = 3.0  # seconds
+_FLUSHED_EVERY = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
