@@ -7,6 +7,7 @@ filled this way, over the API of the OCI distribution-spec 1.1.
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import threading
 from collections import defaultdict
@@ -89,24 +90,12 @@ class RegistryStore:
 
         So no tag leads to an image that is not whole. Raises SiteError when the registry refuses one.
         """
-        staged = sorted(self._manifests.items(), key=lambda entry: entry[0])
-        rounds = [
-            [
-                (repository, digest, digest, manifest)
-                for (repository, digest), manifest in staged
-                if manifest.rank == rank
-            ]
-            for rank in sorted({manifest.rank for _, manifest in staged})
-        ]
-        rounds.append(
-            [
-                (repository, tag, digest, manifest)
-                for (repository, digest), manifest in staged
-                for tag in sorted(manifest.tags)
-            ]
-        )
+        rounds: dict[float, list[tuple[str, str, str, _Staged]]] = defaultdict(list)
+        for (repository, digest), staged in sorted(self._manifests.items(), key=lambda entry: entry[0]):
+            rounds[staged.rank].append((repository, digest, digest, staged))
+            rounds[math.inf] += [(repository, tag, digest, staged) for tag in sorted(staged.tags)]
         with ThreadPoolExecutor(_PUSHED_AT_ONCE, thread_name_prefix="push") as pool:
-            for alike in rounds:
+            for _, alike in sorted(rounds.items(), key=lambda entry: entry[0]):
                 for _ in pool.map(lambda push: self._put(*push), alike):
                     pass
         self._manifests.clear()
