@@ -6,14 +6,17 @@ warnings and errors go to stderr.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import traceback
 
 import click
 from click.shell_completion import get_completion_class
 
 from bundler import __version__
 from bundler.cli import bundles, connected, doctor, site
+from bundler.cli.terminal import say
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -32,7 +35,7 @@ def completion(shell: str) -> None:
     """Print the completion script of SHELL: eval "$(bundler completion bash)"."""
     found = get_completion_class(shell)
     assert found is not None, "click knows each of the choices"
-    click.echo(found(cli, {}, "bundler", "_BUNDLER_COMPLETE").source())
+    say(found(cli, {}, "bundler", "_BUNDLER_COMPLETE").source())
 
 
 # A command is a function of one of these modules; here it gets its place.
@@ -63,13 +66,18 @@ def main() -> None:
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip(), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: run it again to go on from here", err=True)
+        say("interrupted: run it again to go on from here", err=True)
         # At once: a thread that waits for an upstream would hold the end up until that answers, or for a minute.
         os._exit(130)
     except BrokenPipeError:
         # Whoever read our answer has enough; Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception:  # a bug: what others wrote may stand in its message, too
+        say(traceback.format_exc().rstrip(), err=True)
+        sys.exit(1)

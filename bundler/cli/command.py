@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.cli.show import Lines
+from bundler.cli.terminal import plain, say
 from bundler.errors import BundlerError, ConfigError, SpaceError
 from bundler.progress import Progress, Silent
 
@@ -82,9 +83,9 @@ class _Handler(logging.Handler):
         if sys.stderr.isatty():
             from bundler.cli.bars import write
 
-            write(line)
+            write(plain(line))
         else:
-            click.echo(line, err=True)
+            say(line, err=True)
 
 
 def command(function: Callable[..., Answer]) -> Callable[..., None]:
@@ -108,15 +109,15 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
                 answer = function(Common(as_json, quiet, config_file), **arguments)
         except BundlerError as error:
             if as_json:
-                click.echo(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}))
-            click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
+                say(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}))
+            say(f"error: {error.message}\nhint: {error.hint}", err=True)
             sys.exit(error.exit_code)
         if as_json:
             document = answer.document() if callable(answer.document) else answer.document
-            click.echo(json.dumps(document, indent=1))
+            say(json.dumps(document, indent=1))
         else:
             for line in answer.lines:
-                click.echo(line)
+                say(line)
         if answer.exit_code:
             sys.exit(answer.exit_code)
 

@@ -9,8 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from bundler.cli.terminal import say
 from bundler.sizes import human
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Lines:
             if time.monotonic() >= self._due:
                 self._due = time.monotonic() + _PLAIN_INTERVAL
                 share = 100 * self._done // self._total if self._total else 100
-                click.echo(f"{self._title}: {human(self._done)} of {human(self._total)} ({share} %)", err=True)
+                say(f"{self._title}: {human(self._done)} of {human(self._total)} ({share} %)", err=True)
 
     def finish(self) -> None:
         self._due = math.inf

@@ -14,6 +14,7 @@ import click
 from bundler.cli.command import Answer, Common, command
 from bundler.cli.options import Tls, bundle_argument, root_option, signature_option, site_option
 from bundler.cli.show import table
+from bundler.cli.terminal import say
 from bundler.sizes import human
 
 
@@ -267,7 +268,7 @@ def check_node(common: Common, url: str, ca: Path | None) -> Answer:
     lines = table(("state", "check", "it said"), rows)
     if failed:
         for line in lines:
-            click.echo(line, err=True)
+            say(line, err=True)
         raise SiteError(
             f"{len(failed)} of {len(results)} checks failed: {', '.join(result.title for result in failed)}",
             hint="run nodes/setup.sh on this machine first; see `bundler status` on the admin host",
