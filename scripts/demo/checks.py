@@ -96,6 +96,16 @@ def second_install(journey: Journey) -> str:
     return "nothing changed"
 
 
+def unsigned_is_refused(journey: Journey) -> str:
+    """The site takes nothing that nobody vouches for: the same bundle without its signature."""
+    alone = journey.work / "unsigned" / journey.bundle.name
+    alone.parent.mkdir(exist_ok=True)
+    alone.hardlink_to(journey.bundle)
+    done = bundler(journey.site.host, "install", alone, *journey.site.options, check=False)
+    assert done.returncode == 12, f"exit code {done.returncode}: {done.stderr}"
+    return done.stderr.splitlines()[-2].removeprefix("error: ").replace(str(alone), alone.name)
+
+
 def repolist(journey: Journey) -> str:
     """dnf sees the site's repositories, and no other."""
     lines = journey.node.dnf("repolist", "--quiet").splitlines()[1:]
@@ -195,6 +205,7 @@ CHECKS = (
     Check("bundle: dnf --repofrompath rpms", dnf_installs_from_folder, "dnf installs as root only"),
     Check("site: no way out", no_way_out, "network namespaces take root"),
     Check("site: installing again changes nothing", second_install),
+    Check("site: a bundle that nobody signed is refused", unsigned_is_refused),
     Check("site: read-only for nodes", read_only_front),
     Check("node: dnf repolist", repolist),
     Check("node: dnf makecache", makecache),

@@ -88,36 +88,28 @@ class Site:
 
 
 @contextmanager
-def site(host: Host, work: Path, *, own_ports: bool, sealed: bool = False) -> Iterator[Site]:
+def site(
+    host: Host, work: Path, *, own_ports: bool, sealed: bool = False, trusted: Path | None = None
+) -> Iterator[Site]:
     """A site that is still empty, on `host`; its services end with the block.
 
-    `own_ports`: it has the host to itself and takes bundler's default ports. Otherwise it gets free ones, and is open
-    to all: `sealed` is one that speaks https, and lets nobody read who does not log in.
+    `own_ports`: it has the host to itself and takes bundler's default ports, else free ones. `sealed`: it speaks https,
+    and lets nobody read who does not log in. `trusted`: it takes only bundles that this public key vouches for.
     """
     root = work / "site"
-    options: tuple[str, ...] = ("--root", str(root), "--address", host.address, "--services", "process")
-    options += ("--tls", "self-signed", "--login", "nodes") if sealed else ()
+    settings: dict[str, Any] = {"address": host.address, "root": str(root), "services": "process"}
+    settings |= {"tls": "self-signed", "login": {"username": "nodes"}} if sealed else {}
+    settings |= {"trusted_keys": [str(trusted)]} if trusted else {}
     web, registry = f"{'https' if sealed else 'http'}://{host.address}", f"{host.address}:5000"
     if not own_ports:
         ports = {name: free_port() for name in ("web", "registry", "index")}
-        backends = {name: free_port() for name in ("registry", "index")}
-        file = work / "site.yaml"
-        file.write_text(
-            yaml.safe_dump(
-                {
-                    "address": host.address,
-                    "root": str(root),
-                    "services": "process",
-                    "ports": ports,
-                    "backends": backends,
-                }
-            )
-        )
-        options = ("--site", str(file))
-        web, registry = f"http://{host.address}:{ports['web']}", f"{host.address}:{ports['registry']}"
+        settings |= {"ports": ports, "backends": {name: free_port() for name in ("registry", "index")}}
+        web, registry = f"{web}:{ports['web']}", f"{host.address}:{ports['registry']}"
+    file = work / "site.yaml"
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
     ca, netrc = (root / "tls/ca.pem", root / "login/netrc") if sealed else (None, None)
     try:
-        yield Site(host, root, host.address, web, registry, options, ca, netrc)
+        yield Site(host, root, host.address, web, registry, ("--site", str(file)), ca, netrc)
     finally:
         if root.exists():
             bundler(host, "services", "stop", "--root", root, check=False)
@@ -134,6 +126,7 @@ class Journey:
     site: Site
     node: Node
     gap: bool
+    key: Path
 
     @property
     def url(self) -> str:
@@ -149,18 +142,30 @@ class Journey:
 @contextmanager
 def journey(work: Path, internet: Internet, *, gap: bool, say: Say, show: bool = False) -> Iterator[Journey]:
     """Build, unpack and install the demo's bundle, and set a node up for it. `gap`: in namespaces with no way out."""
-    say("Build the bundle from the profile `demo`: bundler build demo")
+    key = work / "release.key"
+    say("Make a key pair, release.key to vouch for bundles and its .pub for the site: bundler key new release.key")
+    bundler(HERE, "key", "new", key)
+    say("Build the bundle from the profile `demo`, and vouch for it: bundler build demo --sign release.key")
     (work / "build").mkdir()
-    bundle = build(internet, work / "build", show=show)
-    with inside(work, internet, bundle, gap=gap, say=say, show=show) as there:
+    bundle = build(internet, work / "build", "--sign", key, show=show)
+    with inside(work, internet, bundle, key, gap=gap, say=say, show=show) as there:
         yield there
 
 
 @contextmanager
 def inside(
-    work: Path, internet: Internet, bundle: Path, *, gap: bool, say: Say, show: bool = False, sealed: bool = False
+    work: Path,
+    internet: Internet,
+    bundle: Path,
+    key: Path,
+    *,
+    gap: bool,
+    say: Say,
+    show: bool = False,
+    sealed: bool = False,
 ) -> Iterator[Journey]:
-    """The way of `bundle` behind the gap, which a `sealed` site takes."""
+    """The way of `bundle` behind the gap, which a `sealed` site takes, since `key` vouches for it."""
+    trusted = key.with_name(f"{key.name}.pub")
     with ExitStack() as stack:
         say(f"Unpack {bundle.name} ({bundle.stat().st_size / 2**20:.0f} MiB) with tar, to see it with plain tools")
         unpacked = unpack(bundle, work / "unpacked")
@@ -170,12 +175,15 @@ def inside(
             site_host, node_host = stack.enter_context(air_gap(work, "-sealed" if sealed else ""))
         else:
             site_host, node_host = HERE, Host("node", HERE.address, env=clean_environment(work))
-        admin = stack.enter_context(site(site_host, work, own_ports=gap, sealed=sealed))
+        admin = stack.enter_context(site(site_host, work, own_ports=gap, sealed=sealed, trusted=trusted))
+        say(f"Who vouches for it, as the site sees it: bundler verify {bundle.name} --trust {trusted.name}")
+        for line in bundler(site_host, "verify", bundle, "--trust", trusted).stdout.splitlines():
+            print(f"         {line}", flush=True)
         say(f"Install on the site: bundler install {bundle.name} {' '.join(admin.options)}")
         answer = admin.install(bundle, show=show)
         say(f"Set up the node with the files the site serves: curl {answer['url']}/nodes/setup.sh | sh")
         node = _node(work, internet, node_host, admin, gap=gap)
-        yield Journey(work, internet, bundle, unpacked, admin, node, gap)
+        yield Journey(work, internet, bundle, unpacked, admin, node, gap, key)
 
 
 def _node(work: Path, internet: Internet, host: Host, admin: Site, *, gap: bool) -> Node:

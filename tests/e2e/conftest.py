@@ -41,7 +41,7 @@ def sealed_way(tmp_path_factory: pytest.TempPathFactory, upstream: Internet, way
     if not way.gap:
         pytest.skip("network namespaces take root")
     work = tmp_path_factory.mktemp("sealed")
-    with inside(work, upstream, way.bundle, gap=True, say=print, sealed=True) as there:
+    with inside(work, upstream, way.bundle, way.key, gap=True, say=print, sealed=True) as there:
         yield there
 
 
