@@ -38,3 +38,15 @@ def test_the_lock_has_every_dependency(project: Path) -> None:
 
 def test_ci_runs_the_test_command(project: Path) -> None:
     assert "make test" in (project / ".ci" / "run").read_text().splitlines()
+
+
+def test_security_promises_name_tests_that_exist(project: Path) -> None:
+    text = (project / "SECURITY.md").read_text()
+    named = set(re.findall(r"`(tests/[^`]+)`", text))
+    assert len(named) > 20
+    for each in named:
+        place, _, test = each.partition("::")
+        found = sorted(project.glob(place.rstrip("/")))
+        assert found, each
+        if test:
+            assert any(f"def {test}(" in path.read_text() for path in found), each
