@@ -59,7 +59,8 @@ def read_items(data: bytes) -> None:
 
 def _items(documents: Any, choices: Choices) -> tuple[tuple[Item, ...], dict[str, bytes]]:
     """The items that `documents` describe, and the bytes of their objects by path."""
-    items, content = [], {}
+    items: list[Item] = []
+    content: dict[str, bytes] = {}
     for entry in documents if isinstance(documents, list) else []:
         if not isinstance(entry, dict):
             continue
@@ -71,8 +72,8 @@ def _items(documents: Any, choices: Choices) -> tuple[tuple[Item, ...], dict[str
                 Object(str(path), len(data), _digest_in(str(path)) or hashlib.sha256(data).hexdigest(), Made())
             )
         attributes = entry.get("attributes", {})
-        words = [str(entry.get(key, "x")) for key in ("kind", "name", "version")]
-        items.append(Item(*words, tuple(parts), attributes if isinstance(attributes, dict) else {}))
+        kind, name, version = (str(entry.get(key, "x")) for key in ("kind", "name", "version"))
+        items.append(Item(kind, name, version, tuple(parts), attributes if isinstance(attributes, dict) else {}))
     return tuple(items), content
 
 
