@@ -12,7 +12,17 @@ PACKAGE = Path(__file__).parent.parent / "bundler"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # The longest entry that fits a module's name says which of bundler's own modules it may import at run time.
-LEAVES = ("bundler.errors", "bundler.findings", "bundler.meanwhile", "bundler.progress", "bundler.sizes")
+LEAVES = (
+    "bundler.compressed",
+    "bundler.errors",
+    "bundler.findings",
+    "bundler.limits",
+    "bundler.meanwhile",
+    "bundler.progress",
+    "bundler.sizes",
+    "bundler.tarball",
+    "bundler.yaml_bounds",
+)
 SECTIONS = ("bundler.kinds", "bundler.recipes")
 # What a recipe may ask of a kind: where it puts a file, and what it calls an image.
 PURE_OF_KINDS = ("bundler.kinds.files.place", "bundler.kinds.images.reference")
@@ -23,6 +33,10 @@ FOREIGN = {
 }
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.errors": (),
+    "bundler.limits": ("bundler.errors", "bundler.sizes"),
+    "bundler.compressed": ("bundler.limits",),
+    "bundler.tarball": ("bundler.compressed", "bundler.limits"),
+    "bundler.yaml_bounds": ("bundler.limits",),
     "bundler.findings": (),
     "bundler.meanwhile": (),
     "bundler.progress": (),

@@ -26,6 +26,9 @@ class Retries(StrictModel):
     backoff: float = Field(default=1.0, ge=0, description="seconds before the second try; then twice as long")
     ceiling: float = Field(default=60.0, ge=0, description="the longest wait, in seconds, also for a Retry-After")
     timeout: float = Field(default=60.0, gt=0, description="seconds without a byte until it is given up")
+    slowest: int = Field(
+        default=1024, ge=0, description="bytes a second, over `timeout` seconds, below which it is given up, too"
+    )
 
 
 class Config(StrictModel):
@@ -42,4 +45,7 @@ class Config(StrictModel):
     )
     credentials: dict[str, HostCredentials] = Field({}, description="by host, or host:port")
     jobs: int = Field(default=8, ge=1, le=64, description="large transfers at once, and small ones beside them")
+    largest_file: int = Field(
+        default=256 << 30, ge=0, description="bytes that a file may have whose size nobody states beforehand"
+    )
     retries: Retries = Retries()

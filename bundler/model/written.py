@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from bundler import yaml_bounds
 from bundler.errors import BundlerError
+from bundler.limits import LimitExceeded
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,10 +29,13 @@ def parse(
     Raises `error`, whose message has a line for each thing that is wrong: `source:LINE: key: what was expected`.
     """
     try:
+        yaml_bounds.check(text)
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
         tree = yaml.load(text, Loader=_UniqueKeys) if node is not None else {}  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as problem:
         raise error(f"{source}: not YAML: {problem}", hint="mend the line it names") from None
+    except LimitExceeded as exceeded:
+        raise exceeded.of(error, source) from None
     for key, value in (changes or {}).items():
         _set(tree, key, value, error)
     try:
@@ -74,10 +79,11 @@ def _set(tree: Any, key: str, value: str, error: type[BundlerError]) -> None:
     *way, last = key.split(".")
     place = tree
     try:
+        yaml_bounds.check(value)
         for part in way:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
         place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
-    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError):
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError, LimitExceeded):
         raise error(
             f"--set {key}={value}: there is no such place",
             hint="give the way by keys and list positions from 0: rpms.repos.0.url",

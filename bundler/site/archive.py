@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import lzma
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from bundler.errors import BundleError
+from bundler.limits import Limit, LimitExceeded
 from bundler.model.contents import check_path
+from bundler.tarball import BROKEN, open_tar
 
 # A source tree has thousands of files and some megabytes; an archive far beyond that was not made to be one.
-_MEMBERS = 100_000
-_BYTES = 2 << 30
-# What tarfile, and the decompressors below it, say of bytes that are no archive.
-_BROKEN = (tarfile.TarError, EOFError, OSError, ValueError, TypeError, OverflowError, zlib.error, lzma.LZMAError)
+_MEMBERS = Limit("the members of a source archive", 100_000, "members")
+_UNPACKED = Limit("a source archive, decompressed", 2 << 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class Content:
         """At most `size` bytes. Raises BundleError where the archive ends too early."""
         try:
             return self._file.read(size)
-        except _BROKEN as error:
+        except (*BROKEN, LimitExceeded) as error:
             raise _refused(self._archive, str(error)) from None
 
 
@@ -53,16 +51,12 @@ def members(archive: Path) -> Iterator[tuple[Member, Content | None]]:
     symbolic link, or makes it larger than a source tree can be.
     """
     try:
-        with tarfile.open(archive, "r|*") as opened:
-            size = 0
-            for number, entry in enumerate(opened):
-                size += entry.size
-                if number >= _MEMBERS or size > _BYTES:
-                    raise _refused(archive, f"more than {_MEMBERS} members or {_BYTES} bytes")
+        with archive.open("rb") as source, open_tar(source, unpacked=_UNPACKED, members=_MEMBERS) as opened:
+            for entry in opened:
                 if not entry.isdir():
                     file = opened.extractfile(entry) if entry.isreg() else None
                     yield _member(entry, archive), Content(file, archive) if file else None
-    except _BROKEN as error:
+    except (*BROKEN, LimitExceeded) as error:
         raise _refused(archive, str(error)) from None
 
 

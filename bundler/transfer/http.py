@@ -14,19 +14,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import certifi
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.utils import should_bypass_proxies
 
-from bundler import __version__
 from bundler.errors import BundlerError, ConfigError, FetchError
+from bundler.limits import LimitExceeded
 from bundler.model.config import Config
 from bundler.transfer.credentials import configured
+from bundler.transfer.redirects import without_secrets
 from bundler.transfer.retry import TransientError
+from bundler.transfer.transport import Session
 
 # A chunk is handed on when it is full: on a slow line a large one would keep an interrupt waiting, and be lost by it.
 CHUNK = 256 << 10
@@ -36,6 +35,8 @@ _WRONG_URL = (
     requests.exceptions.MissingSchema,
     requests.exceptions.TooManyRedirects,
 )
+# What a request ends with that got no whole answer.
+UNANSWERED = (requests.RequestException, urllib3.exceptions.HTTPError, LimitExceeded)
 _TRANSIENT = {408, 425, 429}
 _REMEDIES = {
     401: "it wants a log-in: add the host under `credentials` in bundler's config",
@@ -62,13 +63,15 @@ _SYSTEM_CA_FILES = (
 class Answer:
     """An upstream's bytes: `chunks` begin at `offset` of a body of `total` bytes (None when it does not say).
 
-    `validator` names this version of the body (a strong ETag, or Last-Modified), as If-Range takes it.
+    `validator` names this version of the body (a strong ETag, or Last-Modified), as If-Range takes it. `place` is the
+    URL that it really came from, without a query; None for what is on this machine.
     """
 
     offset: int
     total: int | None
     chunks: Iterator[bytes]
     validator: str | None = None
+    place: str | None = None
 
 
 class Http:
@@ -123,7 +126,7 @@ class Http:
     def session(self) -> requests.Session:
         """This thread's session."""
         if not hasattr(self._local, "session"):
-            self._local.session = new_session(self.config, self.ca_bundle)
+            self._local.session = Session(self.config, self.ca_bundle)
         session: requests.Session = self._local.session
         return session
 
@@ -143,53 +146,13 @@ class Http:
                 if response.status_code >= 300 and response.status_code not in accept:
                     raise refusal(response, url)
                 yield response
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except UNANSWERED as error:
             raise unreachable(error, url) from error
 
     def _authorization(self, place: str) -> dict[str, str]:
         """The header for the host of `place`; requests drops it when a redirect leads to another host."""
         found = configured(self.config, urlsplit(place).netloc)
         return {"Authorization": found.header} if found else {}
-
-
-class _Adapter(HTTPAdapter):
-    """What holds for every request, those that follow a redirect and those that oras makes included: none waits for
-    ever, each goes by the proxy of its own host, and a HEAD keeps its connection."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._proxies: dict[tuple[str, str], dict[str, str]] = {}
-        super().__init__(pool_maxsize=config.jobs)
-
-    def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):  # type: ignore[no-untyped-def]
-        del proxies
-        timeout = timeout or self._config.retries.timeout
-        # Once a host: going through the environment takes longer than the rest of a small request.
-        parts = urlsplit(request.url)
-        if (place := (parts.scheme, parts.netloc)) not in self._proxies:
-            self._proxies[place] = proxies_for(self._config, request.url)
-        response = super().send(request, stream, timeout, verify, cert, self._proxies[place])
-        if request.method == "HEAD":
-            _ = response.content  # there is none; but left unread, it would cost the connection
-        return response
-
-
-def new_session(config: Config, ca_bundle: str) -> requests.Session:
-    """A session that asks for the bytes as they are, and takes nothing from .netrc."""
-    session = requests.Session()
-    session.trust_env = False
-    session.verify = ca_bundle
-    session.headers.update({"User-Agent": f"bundler/{__version__}", "Accept-Encoding": "identity"})
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, _Adapter(config))
-    return session
-
-
-def proxies_for(config: Config, url: str) -> dict[str, str]:
-    """The proxies of bundler's config, else those of the environment; none for a host that no_proxy names."""
-    if should_bypass_proxies(url, no_proxy=None):
-        return {}
-    return dict(config.proxies) or dict(getproxies())
 
 
 def range_headers(offset: int, validator: str | None) -> dict[str, str]:
@@ -210,7 +173,7 @@ def answer(response: requests.Response, url: str, offset: int) -> Answer:
             start, total = offset, None if length is None else offset + length
     if start > offset:
         raise TransientError(f"{url}: asked for bytes from {offset} on, got them from {start} on")
-    return Answer(start, total, _chunks(response, url, length), _validator(response))
+    return Answer(start, total, _chunks(response, url, length), _validator(response), without_secrets(response.url))
 
 
 def may_pass(status: int) -> bool:
@@ -230,6 +193,8 @@ def refusal(response: requests.Response, url: str) -> TransientError | FetchErro
 def unreachable(error: Exception, url: str) -> TransientError | BundlerError:
     """The error for a request that got no whole answer."""
     cause = _innermost(error)
+    if isinstance(error, LimitExceeded):
+        return error.of(FetchError, url)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return FetchError(
             f"{url}: its certificate is not trusted: {cause}",
@@ -254,7 +219,7 @@ def _retry_after(response: requests.Response) -> float | None:
         return float(seconds)
     try:
         return max(0.0, (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

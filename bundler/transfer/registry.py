@@ -20,22 +20,22 @@ from urllib.parse import urlsplit
 import oras.logger
 import oras.provider
 import requests
-import urllib3
 
 from bundler.errors import FetchError, IntegrityError, ResolveError
 from bundler.transfer.credentials import Login, for_registry
 from bundler.transfer.http import (
+    UNANSWERED,
     UNSATISFIABLE,
     Answer,
     Http,
     answer,
     may_pass,
-    new_session,
     range_headers,
     refusal,
     unreachable,
 )
 from bundler.transfer.retry import retry
+from bundler.transfer.transport import Session
 
 T = TypeVar("T")
 
@@ -196,7 +196,7 @@ class Registry:
                 if response.status_code >= 300 and response.status_code not in judged:
                     raise refusal(response, url)
                 yield response
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except UNANSWERED as error:
             raise unreachable(error, url) from error
 
     def _client(self, repository: str) -> _Client:
@@ -225,7 +225,7 @@ class _Client:
         self._root = root
         self._http = http
         self._insecure = insecure
-        self._session = new_session(http.config, http.ca_bundle)
+        self._session = Session(http.config, http.ca_bundle, home=root)
         self._session.hooks["response"].append(_raise_what_may_pass)
         self._guard = threading.Lock()
         self._oras: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -42,18 +43,22 @@ def retry(
 ) -> T:
     """`attempt`, again and again while it raises TransientError, with exponential back-off and jitter.
 
-    `progress` counts what attempts achieved, in any unit: a failure after progress starts the count of attempts anew.
+    `progress` counts the bytes that attempts achieved: a failure after progress starts the count of attempts anew,
+    unless they came more slowly than `policy.slowest` a second, waiting included.
     Raises FetchError, naming `what`, when `policy.attempts` in a row achieved nothing; Stopped when `stop` is set.
     """
     stop = stop or threading.Event()
-    failures, before = 0, progress()
+    failures, before, since = 0, progress(), time.monotonic()
     while True:
         if stop.is_set():
             raise Stopped
         try:
             return attempt()
         except TransientError as error:
-            failures, before = (1, progress()) if progress() > before else (failures + 1, before)
+            failures += 1
+            gained, taken = progress() - before, time.monotonic() - since
+            if gained > 0 and gained >= policy.slowest * taken:
+                failures, before, since = 1, progress(), time.monotonic()
             if failures >= policy.attempts:
                 raise FetchError(
                     f"fetch {what}: {error.reason} ({failures} tries)",

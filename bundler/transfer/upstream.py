@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from bundler.errors import FetchError, IntegrityError, ProfileError
+from bundler.limits import Limit, LimitExceeded
 from bundler.model.config import Config
 from bundler.model.items import Download, LocalFile, Made, Object, RegistryBlob, Source
 from bundler.transfer.http import Answer, Http
@@ -25,6 +26,8 @@ from bundler.transfer.registry import Registry
 from bundler.transfer.retry import retry
 from bundler.transfer.store import Store, file_chunks
 from bundler.transfer.witness import Question, Witness, answer_of
+
+_METADATA = Limit("what is fetched while resolving", 16 << 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,34 +116,41 @@ class Upstream:
                 raise ProfileError(f"{path} is larger than {limit} bytes", hint="name another file")
             return path.read_bytes()
 
+        bound = Limit("such a file", limit)
+
         def attempt() -> bytes:
             data = bytearray()
             with self._http.get(location, accept=accept) as answer:
                 for chunk in answer.chunks:
                     data += chunk
-                    if len(data) > limit:
-                        raise FetchError(
-                            f"{location}: larger than the {limit} bytes that such a file may have",
-                            hint="open the URL by hand to see what it is",
-                        )
+                    bound.check(len(data))
             return bytes(data)
 
-        return retry(self.config.retries, location, attempt, stop=self.stopped)
+        try:
+            return retry(self.config.retries, location, attempt, stop=self.stopped)
+        except LimitExceeded as error:
+            raise error.of(FetchError, location) from None
 
     def reach(self, url: str) -> None:
         """See that `url` would be answered, without taking anything. Raises FetchError."""
         retry(self.config.retries, url, lambda: self._http.size(url), stop=self.stopped)
 
-    def download(self, url: str, to: Path, *, size: int | None = None, sha256: str | None = None) -> None:
+    def download(
+        self, url: str, to: Path, *, size: int | None = None, sha256: str | None = None, limit: Limit = _METADATA
+    ) -> None:
         """Bring metadata to the file `to`; an interrupted transfer goes on in its middle.
 
-        Raises FetchError, or IntegrityError when it is not of the promised size and digest.
+        Raises FetchError, also for what is beyond `limit`, or IntegrityError when it is not of the promised size and
+        digest.
         """
         if sha256 is None:
             self.witness.doubts()
         with to.open("wb") as file, self._doubted():
-            sink = _Hashed(file)
-            self._pull(url, sink, size=size, verified=sha256 is not None)
+            sink = _Hashed(file, limit)
+            try:
+                self._pull(url, sink, size=size, verified=sha256 is not None)
+            except LimitExceeded as error:
+                raise error.of(FetchError, url) from None
         if sha256 not in (None, sink.digests().sha256):
             raise _changed(url, sink.digests().sha256, str(sha256))
 
@@ -181,9 +191,12 @@ class Upstream:
     def digests(self, location: str) -> Digests:
         """Size and digests of what lies at a URL or a local path, which is read once and not kept."""
         self.witness.doubts()
-        sink = _Hashed()
+        sink = _Hashed(limit=Limit("a file whose size nobody states (`largest_file`)", self.config.largest_file))
         if _is_url(location):
-            self._pull(location, sink, size=None, verified=False)
+            try:
+                self._pull(location, sink, size=None, verified=False)
+            except LimitExceeded as error:
+                raise error.of(FetchError, location) from None
         else:
             for chunk in file_chunks(self.local(location)):
                 sink.write(chunk)
@@ -282,14 +295,17 @@ def _is_url(location: str) -> bool:
 
 
 class _Hashed:
-    """A sink that hashes what it is given, and keeps it in `file` where there is one."""
+    """A sink that hashes what it is given, up to `limit`, and keeps it in `file` where there is one."""
 
-    def __init__(self, file: BinaryIO | None = None) -> None:
+    def __init__(self, file: BinaryIO | None = None, limit: Limit | None = None) -> None:
         self.written = 0
         self._file = file
+        self._limit = limit
         self._sha256, self._sha512 = hashlib.sha256(), hashlib.sha512()
 
     def write(self, chunk: bytes) -> None:
+        if self._limit:
+            self._limit.check(self.written + len(chunk))
         self._sha256.update(chunk)
         self._sha512.update(chunk)
         if self._file:

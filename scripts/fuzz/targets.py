@@ -34,7 +34,8 @@ from bundler.kinds.rpms.keys import read_fingerprints
 from bundler.kinds.rpms.metadata import RepoMetadata
 from bundler.kinds.rpms.modules import read_modules
 from bundler.kinds.rpms.openpgp import Keys, SignatureError
-from bundler.kinds.rpms.repodata import parse_metalink, parse_mirrorlist, parse_repomd, read_packages
+from bundler.kinds.rpms.primary import read_packages
+from bundler.kinds.rpms.repodata import parse_metalink, parse_mirrorlist, parse_repomd
 from bundler.kinds.rpms.signed import check_package
 from bundler.model import written
 from bundler.model.items import Item, Made, Object

@@ -30,7 +30,8 @@ class Fault:
     cut_at: int | None = None  # promise the whole, send so many bytes, close the connection
     reset_at: int | None = None  # the same, with a TCP reset
     stall_at: int | None = None  # send so many bytes, then nothing until the client hangs up
-    pause: float = 0  # seconds between pieces of 64 KiB
+    pause: float = 0  # seconds between pieces
+    piece: int = 1 << 16  # bytes that are sent at once
     body: bytes | None = None  # send these bytes in place of the file
     content_type: str = "application/octet-stream"
     ignore_range: bool = False
@@ -109,8 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, data: bytes, fault: Fault) -> None:
         ends = [place for place in (fault.cut_at, fault.reset_at, fault.stall_at) if place is not None]
-        for place in range(0, len(data[: min(ends, default=len(data))]), 1 << 16):
-            piece = data[place : min([place + (1 << 16), *ends])]
+        for place in range(0, len(data[: min(ends, default=len(data))]), fault.piece):
+            piece = data[place : min([place + fault.piece, *ends])]
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if fault.chunked else piece)
             self.upstream.sent += len(piece)
             self.upstream.ending.wait(fault.pause)

@@ -51,12 +51,12 @@ def test_a_proxy_is_asked_but_for_hosts_that_need_none(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server.put("http://far.example/x", b"by proxy", Fault(status=302, headers={"Location": f"{server.url}/near"}))
-    server.put("/near", b"straight")
+    server.put("http://far.example/x", b"by proxy")
+    server.put("/near", b"straight", Fault(status=302, headers={"Location": "http://far.example/x"}))
     with opened(tmp_path, proxies={"http": server.url}) as outside:
-        assert outside.read("http://far.example/x", limit=10) == b"straight"
-        assert outside.read("http://far.example/x", limit=10) == b"by proxy"
-    assert [request.path for request in server.seen] == ["http://far.example/x", "/near", "http://far.example/x"]
+        assert outside.read(f"{server.url}/near", limit=10) == b"by proxy"
+        assert outside.read(f"{server.url}/near", limit=10) == b"straight"
+    assert [request.path for request in server.seen] == ["/near", "http://far.example/x", "/near"]
 
 
 def test_a_netrc_is_not_used(
@@ -120,7 +120,7 @@ def test_bytes_are_asked_for_as_they_are(server: Server, outside: Upstream) -> N
 
 
 def test_reading_is_bounded(tmp_path: Path, server: Server, outside: Upstream) -> None:
-    with pytest.raises(FetchError, match="larger than the 10 bytes"):
+    with pytest.raises(FetchError, match="limit of 10 B for such a file"):
         outside.read(server.put("/x", bytes(1000)), limit=10)
     (tmp_path / "local").write_bytes(bytes(1000))
     with pytest.raises(ProfileError, match="larger than 10 bytes"):

@@ -22,7 +22,9 @@ from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
 from bundler.kinds.rpms.modules import ModuleSpec, choose_streams, modular_packages, read_modules
 from bundler.kinds.rpms.newest import newest
 from bundler.kinds.rpms.origin import Origin
-from bundler.kinds.rpms.repodata import Checksum, Package, fetch_first, read_if_there, read_packages
+from bundler.kinds.rpms.primary import Package, read_packages
+from bundler.kinds.rpms.records import fetch_first, read_if_there
+from bundler.kinds.rpms.repodata import Checksum
 from bundler.kinds.rpms.subset import Placed, write_subset
 from bundler.model.contents import one_line
 from bundler.model.items import Download, Item, Object

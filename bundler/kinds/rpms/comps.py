@@ -70,7 +70,7 @@ class Comps:
 def _read(repo: RepoMetadata) -> Any:
     assert repo.comps is not None
     comps = libcomps.Comps()
-    with opened(repo, repo.comps) as plain:
+    with opened(repo, repo.comps, "group") as plain:
         try:
             comps.fromxml_str(plain.read().decode())
         except (libcomps.ParserError, UnicodeDecodeError, TypeError) as error:  # TypeError: of a text with a NUL in it

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
+import io
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, BinaryIO
 
-import createrepo_c
-
+from bundler.compressed import BROKEN, Inflated, plain
 from bundler.errors import ResolveError
+from bundler.limits import Limit, LimitExceeded, Readable
 
 _CHUNK = 1 << 20
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_READERS: dict[bytes, Callable[[BinaryIO], Any]] = {
-    b"\x1f\x8b": lambda source: gzip.GzipFile(fileobj=source),
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
-    b"BZh": bz2.BZ2File,
-}
+_ZSTD, _ZCHUNK = b"\x28\xb5\x2f\xfd", b"\0ZCK1"
+# Bytes, decompressed. Fedora's filelists and changelogs are the largest there are, with 1 GB each, and its primary has
+# 200 MB; modules, groups and advisories of Enterprise Linux have 10, 2 and 100 MB at most.
+_LARGEST = {"filelists": 2 << 30, "other": 2 << 30, "primary": 1 << 30, "updateinfo": 512 << 20, "modules": 64 << 20}
+_LARGEST_GROUPS = 32 << 20  # comps, whose records have many names
 _NEVRA = re.compile(
     r"(?P<name>[^\s:/]+)-(?:(?P<epoch>\d+):)?(?P<version>[^\s:/-]+)-(?P<release>[^\s:/-]+)\.(?P<arch>[^\s:/.-]+)"
 )
@@ -99,40 +97,78 @@ class Chosen:
     base: str | None = None
 
 
-@contextmanager
-def opened(repo: RepoMetadata, path: Path) -> Iterator[BinaryIO]:
-    """`path`, a metadata file of `repo`, decompressed into a nameless temporary file that is open for reading.
+def limit_of(type_: str, stated: int | None = None) -> Limit:
+    """How large metadata of a type of repomd.xml's may be, decompressed: what it states (open-size), or the ceiling."""
+    ceiling = _LARGEST.get(type_, _LARGEST_GROUPS)
+    if stated is not None and stated < ceiling:
+        return Limit(f"{type_}, by the open-size in its repomd.xml", stated, "bytes")
+    return Limit(f"{type_} metadata, decompressed", ceiling)
 
-    Raises ResolveError naming the repository when the file is missing or damaged.
+
+@contextmanager
+def opened(repo: RepoMetadata, path: Path, type_: str) -> Iterator[BinaryIO]:
+    """`path`, the metadata file of `repo` of that type, decompressed into a nameless temporary file, open for reading.
+
+    Raises ResolveError naming the repository when the file is missing, damaged or too large.
     """
-    with tempfile.TemporaryFile() as plain:
+    with tempfile.TemporaryFile() as content:
         try:
-            _decompress(path, plain)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, createrepo_c.CreaterepoCError) as error:
+            with decompressed(path, limit_of(type_)) as stream:
+                shutil.copyfileobj(stream, content, _CHUNK)
+        except LimitExceeded as error:
+            raise error.of(ResolveError, f"repository {repo.id}: {path.name}") from None
+        except BROKEN as error:
             raise ResolveError(
                 f"repository {repo.id}: {path.name} cannot be read: {error}",
                 hint="its metadata is missing or damaged: run it again, or tell whoever runs the repository",
             ) from error
-        plain.seek(0)
-        yield plain
+        content.seek(0)
+        yield content
 
 
-def _decompress(path: Path, plain: BinaryIO) -> None:
-    """Decompress by content: the first bytes say the format, a file's suffix need not."""
+@contextmanager
+def decompressed(path: Path, limit: Limit) -> Iterator[BinaryIO]:
+    """A metadata file as a stream, decompressed by content: a file's suffix need not say the format.
+
+    Raises, as reading does, what `bundler.compressed.plain` raises.
+    """
     with path.open("rb") as source:
-        magic = source.read(6)
+        magic = source.read(5)
         source.seek(0)
-        if magic.startswith(_ZSTD):
-            with tempfile.NamedTemporaryFile() as named:
-                createrepo_c.decompress_file(str(path), named.name, createrepo_c.ZSTD_COMPRESSION)
-                with open(named.name, "rb") as content:
-                    shutil.copyfileobj(content, plain, _CHUNK)
-                if not plain.tell():
-                    raise EOFError("it is no complete zstd frame")
+        if magic == _ZCHUNK:
+            raise ValueError("zchunk is not read here")
+        if not magic.startswith(_ZSTD):
+            yield plain(source, limit)
             return
-        reader = next((opener for head, opener in _READERS.items() if magic.startswith(head)), None)
-        if reader is None:
-            shutil.copyfileobj(source, plain, _CHUNK)
-        else:
-            with reader(source) as content:
-                shutil.copyfileobj(content, plain, _CHUNK)
+    with _zstd(path) as stream:
+        size = path.stat().st_size
+        yield io.BufferedReader(Inflated(stream, limit, lambda: size), _CHUNK)
+
+
+@contextmanager
+def _zstd(path: Path) -> Iterator[Readable]:
+    """createrepo_c decompresses zstd from file to file alone: in a process of its own the file is a pipe."""
+    program = "import sys, createrepo_c as c; c.decompress_file(sys.argv[1], '/dev/stdout', c.ZSTD_COMPRESSION)"
+    command = [sys.executable, "-P", "-c", program, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+        assert running.stdout is not None
+        try:
+            yield _Ended(running.stdout, running)
+        finally:
+            running.kill()
+
+
+class _Ended:
+    """What a process writes; its end is an end only if the process ended well, and wrote something."""
+
+    def __init__(self, output: IO[bytes], running: subprocess.Popen[bytes]) -> None:
+        self._output = output
+        self._running = running
+        self._empty = True
+
+    def read(self, size: int, /) -> bytes:
+        data = self._output.read(size)
+        if not data and (self._running.wait() or self._empty):
+            raise EOFError("it is no complete zstd frame")
+        self._empty = False
+        return data

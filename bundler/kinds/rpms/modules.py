@@ -16,9 +16,11 @@ from typing import Any
 import solv
 import yaml
 
+from bundler import yaml_bounds
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata, opened
 from bundler.kinds.rpms.sack import SOURCE_ARCHES, new_pool, new_solver, reasons
+from bundler.limits import LimitExceeded
 
 # BaseLoader reads every scalar as text: a stream written as 1.10 must not become the number 1.1.
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -256,12 +258,15 @@ def _documents(repo: RepoMetadata) -> Iterator[tuple[bytes, str, dict[str, Any]]
     """Each document of a repository's modules.yaml: its text, its kind, and its data with every scalar as text."""
     if repo.modules is None:
         return
-    with opened(repo, repo.modules) as lines:
+    with opened(repo, repo.modules, "modules") as lines:
         for text in _split(lines):
             try:
+                yaml_bounds.check(text)
                 document = yaml.load(text, Loader=_Loader)  # noqa: S506 (it makes text, lists and mappings only)
             except yaml.YAMLError as error:
                 raise _damaged(repo, str(error)) from error
+            except LimitExceeded as error:
+                raise error.of(ResolveError, f"repository {repo.id}: {repo.modules.name}") from None
             if document is None:
                 continue
             if not isinstance(document, dict) or not isinstance(document.get("data"), dict):

@@ -14,7 +14,7 @@ import solv
 
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata
 from bundler.kinds.rpms.modules import Stream, read_modules
-from bundler.kinds.rpms.repodata import Package
+from bundler.kinds.rpms.primary import Package
 
 
 def newest(metadata: RepoMetadata, packages: Sequence[Package]) -> tuple[Package, ...]:

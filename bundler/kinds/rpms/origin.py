@@ -12,7 +12,8 @@ from bundler.errors import ResolveError, TrustError
 from bundler.kinds.rpms.keys import Keyring, takes_sha1
 from bundler.kinds.rpms.metadata import RepoMetadata
 from bundler.kinds.rpms.openpgp import Keys, SignatureError
-from bundler.kinds.rpms.repodata import COMPS, Repomd, fetch_first, open_repository, read_if_there
+from bundler.kinds.rpms.records import COMPS, fetch_first, read_if_there
+from bundler.kinds.rpms.repodata import Repomd, open_repository
 from bundler.kinds.rpms.spec import Repository
 from bundler.model.target import Target
 

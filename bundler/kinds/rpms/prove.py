@@ -14,7 +14,8 @@ from bundler.kinds.rpms.attributes import AssumedMetadata, PackageAttributes, Re
 from bundler.kinds.rpms.keys import takes_sha1
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
 from bundler.kinds.rpms.openpgp import Keys, SignatureError
-from bundler.kinds.rpms.repodata import COMPS, file_path, parse_repomd
+from bundler.kinds.rpms.records import COMPS
+from bundler.kinds.rpms.repodata import file_path, parse_repomd
 from bundler.kinds.rpms.signed import check_package
 from bundler.kinds.rpms.solve import closure
 from bundler.model.items import Item, Object, objects_of

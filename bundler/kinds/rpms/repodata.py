@@ -1,4 +1,4 @@
-"""Reading an rpm-md repository from its upstream: where it is, what its repomd.xml lists, which packages it has.
+"""An rpm-md repository at its upstream: where it is, and what its repomd.xml lists.
 
 Sources: the formats as createrepo_c writes them (https://rpm-software-management.github.io/createrepo_c/), librepo's
 handling of mirrorlists and metalinks, and Metalink 3.0 with the alternates of MirrorManager
@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urljoin, urlsplit
 from xml.etree import ElementTree as ET
 
-import createrepo_c
-
 from bundler.errors import FetchError, IntegrityError, ResolveError
-from bundler.kinds.rpms.metadata import NEVRA
 from bundler.model.contents import check_path
 
 if TYPE_CHECKING:
@@ -28,17 +25,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REPOMD_LIMIT = 4 * 1024 * 1024
-_SIGNATURE_LIMIT = 1024 * 1024
 _LIST_LIMIT = 4 * 1024 * 1024
 _MIRRORS_TRIED = 8
+_DIGITS = 18
 
 # repomd.xml's names of checksums, to hashlib's. `sha` is what yum of old wrote for sha1.
 _HASHES = {"sha": "sha1"} | {name: name for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")}
 
-# repomd.xml's types for one thing; the first that the repository has is read.
-COMPS = ("group", "group_gz", "group_xz", "group_zst")
-
-_ASK_UPSTREAM = "ask who runs the repository, or name another mirror of it"
+ASK_UPSTREAM = "ask who runs the repository, or name another mirror of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,7 @@ class Checksum:
         if found != self.value:
             raise IntegrityError(
                 f"{what}: {self.algorithm} is {found}, its repository promises {self.value}",
-                hint="the repository may be changing just now: run it again later; if it stays, " + _ASK_UPSTREAM,
+                hint="the repository may be changing just now: run it again later; if it stays, " + ASK_UPSTREAM,
             )
 
 
@@ -80,9 +74,10 @@ def _is_hex(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One `<data>` of a repomd.xml: a metadata file. `path` is relative to the repository's root, `size` in bytes.
+    """One `<data>` of a repomd.xml: a metadata file. `path` is relative to the repository's root.
 
-    `elsewhere`: xml:base puts the file outside that root.
+    `size` is in bytes, `open_size` that of what is in it, decompressed; both as far as they are stated. `elsewhere`:
+    xml:base puts the file outside that root.
     """
 
     type: str
@@ -90,6 +85,7 @@ class Record:
     url: str
     checksum: Checksum
     size: int | None
+    open_size: int | None
     timestamp: int
     elsewhere: bool
 
@@ -107,24 +103,6 @@ class Repomd:
     def timestamp(self) -> int:
         """When the newest of its metadata was made, in seconds since 1970: to yum and dnf, the repository's age."""
         return max((record.timestamp for record in self.records.values()), default=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """One package as primary.xml has it. `path` is where its file lies under the repository's root, `size` in bytes.
-
-    `pkgid` is its checksum as metadata files refer to it; `elsewhere`: xml:base puts the file outside that root.
-    """
-
-    nevra: NEVRA
-    path: str
-    url: str
-    elsewhere: bool
-    pkgid: str
-    checksum: Checksum
-    size: int
-    licence: str
-    sourcerpm: str
 
 
 # Addresses
@@ -249,7 +227,7 @@ def parse_repomd(data: bytes, root: str, what: str) -> Repomd:
             record = _record(element, root, what)
             records[record.type] = record
     if "primary" not in records:
-        raise ResolveError(f"{what}: {root}repodata/repomd.xml lists no primary metadata", hint=_ASK_UPSTREAM)
+        raise ResolveError(f"{what}: {root}repodata/repomd.xml lists no primary metadata", hint=ASK_UPSTREAM)
     revision = next((each.text or "" for each in document if _tag(each) == "revision"), "").strip()
     return Repomd(root, data, revision, records)
 
@@ -261,24 +239,29 @@ def _record(element: ET.Element, root: str, what: str) -> Record:
     base = location.get("{http://www.w3.org/XML/1998/namespace}base")
     href = location.get("href", "")
     checksum = parts.get("checksum", ET.Element("checksum"))
-    size = _text(parts.get("size"))
-    timestamp = _text(parts.get("timestamp")).split(".")[0]  # yum of old wrote fractions
+    timestamp = _text(parts.get("timestamp")).split(".")[0][:_DIGITS]  # yum of old wrote fractions
     try:
         return Record(
             type=type_,
             path=file_path(href),
             url=href_url(root, base, href),
             checksum=Checksum.read(checksum.get("type"), checksum.text),
-            size=int(size) if size.isdecimal() else None,
+            size=_number(parts.get("size")),
+            open_size=_number(parts.get("open-size")),
             timestamp=int(timestamp) if timestamp.isdecimal() else 0,
             elsewhere=base is not None,
         )
     except ValueError as error:
-        raise ResolveError(f"{what}: repomd.xml, record {type_[:40]!r}: {error}", hint=_ASK_UPSTREAM) from None
+        raise ResolveError(f"{what}: repomd.xml, record {type_[:40]!r}: {error}", hint=ASK_UPSTREAM) from None
 
 
 def _text(element: ET.Element | None) -> str:
     return (element.text or "").strip() if element is not None else ""
+
+
+def _number(element: ET.Element | None) -> int | None:
+    text = _text(element)
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def _tag(element: ET.Element) -> str:
@@ -293,108 +276,3 @@ def _parse_xml(data: bytes, what: str) -> ET.Element:
         raise ResolveError(
             f"{what} is not XML ({error})", hint="check the address in the profile: it may lead to a web page"
         ) from None
-
-
-# Reading its packages
-
-
-def fetch_record(upstream: Upstream, record: Record, folder: Path, what: str) -> Path:
-    """The metadata file of `record`, fetched into `folder` and verified. Raises FetchError, IntegrityError."""
-    file = folder / record.checksum.value
-    upstream.download(record.url, file, size=record.size, sha256=record.checksum.sha256)
-    if record.checksum.sha256 is None:
-        record.checksum.check(file, f"{what}: {record.path}")
-    return file
-
-
-def fetch_first(upstream: Upstream, repomd: Repomd, types: Sequence[str], folder: Path, what: str) -> Path | None:
-    """The first of the records `types` that the repository lists and has; None, with a warning, when it lost them all.
-
-    Raises FetchError, IntegrityError.
-    """
-    listed = [repomd.records[type_] for type_ in types if type_ in repomd.records]
-    for record in listed:
-        try:
-            return fetch_record(upstream, record, folder, what)
-        except FetchError as error:
-            if not error.absent:
-                raise
-    if listed:
-        log.warning("%s lists %s and has it not: going on without", what, listed[0].path)
-    return None
-
-
-def read_if_there(url: str, upstream: Upstream) -> bytes | None:
-    """A signature or a key beside repomd.xml; None where the repository has none. Raises FetchError."""
-    try:
-        return upstream.read(url, limit=_SIGNATURE_LIMIT)
-    except FetchError as error:
-        if error.absent:
-            return None
-        raise
-
-
-def read_packages(primary: Path, root: str, what: str, wanted: Container[str] | None = None) -> tuple[Package, ...]:
-    """The packages of a primary.xml in its order, each file once; where given, of the `wanted` checksums alone.
-
-    Checksums are in lower case. Raises ResolveError when it cannot be parsed, or an entry is not one that can be
-    carried.
-    """
-    found: dict[str, Package] = {}
-    wrong: list[str] = []
-
-    def take(entry: createrepo_c.Package) -> None:
-        # An exception in here would lose its type on its way through the parser's C code.
-        if wanted is not None and (entry.pkgId or "").lower() not in wanted:
-            return
-        try:
-            package = _package(entry, root)
-        except ValueError as error:
-            wrong.append(f"{entry.name}: {error}")
-            return
-        if found.setdefault(package.path, package).checksum != package.checksum:
-            wrong.append(f"{entry.name}: {package.path} is listed twice, with different checksums")
-
-    parse(createrepo_c.xml_parse_primary, primary, f"{what}: primary.xml", pkgcb=take, do_files=False)
-    if wrong:
-        raise ResolveError(f"{what}: primary.xml, package {wrong[0]}", hint=_ASK_UPSTREAM)
-    return tuple(found.values())
-
-
-def parse(parser: Callable[..., None], file: Path, what: str, **callbacks: object) -> None:
-    """Run one of createrepo_c's streaming parsers. Raises ResolveError when `file` is not what it takes."""
-
-    def warn(_kind: int, message: str) -> bool:
-        log.debug("%s: %s", what, message)
-        return True
-
-    try:
-        parser(str(file), warningcb=warn, **callbacks)
-    except (createrepo_c.CreaterepoCError, OSError, UnicodeDecodeError) as error:
-        raise ResolveError(f"{what} cannot be parsed: {error}", hint=_ASK_UPSTREAM) from None
-
-
-def _package(entry: createrepo_c.Package, root: str) -> Package:
-    href = entry.location_href or ""
-    path = file_path(href)
-    if not path.endswith(".rpm"):
-        raise ValueError(f"its file {path!r} is not called .rpm")
-    return Package(
-        nevra=_nevra(entry),
-        path=path,
-        url=href_url(root, entry.location_base, href),
-        elsewhere=entry.location_base is not None,
-        pkgid=entry.pkgId,
-        checksum=Checksum.read(entry.checksum_type, entry.pkgId),
-        size=entry.size_package,
-        licence=entry.rpm_license or "",
-        sourcerpm=entry.rpm_sourcerpm or "",
-    )
-
-
-def _nevra(entry: createrepo_c.Package) -> NEVRA:
-    parts = (entry.name, entry.version, entry.release, entry.arch)
-    epoch = entry.epoch or "0"
-    if not epoch.isdecimal() or not all(part and part.isprintable() and " " not in part for part in parts):
-        raise ValueError(f"its name, version or architecture is not one: {parts!r}")
-    return NEVRA(entry.name, int(epoch), entry.version, entry.release, entry.arch)

@@ -125,13 +125,13 @@ class Sack:
     def _load(self, repo: RepoMetadata) -> Any:
         target = self.pool.add_repo(repo.id)
         target.priority = -repo.priority  # dnf: the lower number wins; libsolv: the higher
-        self._add(target, repo, repo.primary, None, 0)
+        self._add(target, repo, "primary", repo.primary, None, 0)
         if repo.filelists:
-            self._add(target, repo, repo.filelists, "FL", target.REPO_EXTEND_SOLVABLES)
+            self._add(target, repo, "filelists", repo.filelists, "FL", target.REPO_EXTEND_SOLVABLES)
         return target
 
-    def _add(self, target: Any, repo: RepoMetadata, path: Path, language: str | None, flags: int) -> None:
-        with opened(repo, path) as plain:
+    def _add(self, target: Any, repo: RepoMetadata, type_: str, path: Path, language: str | None, flags: int) -> None:
+        with opened(repo, path, type_) as plain:
             # libsolv closes the descriptor it is given. Given None in place of a file it would crash the process.
             stream = solv.xfopen_fd(None, os.dup(plain.fileno()))
             if stream is None or not target.add_rpmmd(stream, language, flags):

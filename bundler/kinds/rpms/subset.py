@@ -14,7 +14,7 @@ import createrepo_c
 
 from bundler.kinds.rpms.extras import comps_for, updateinfo_for
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata, opened
-from bundler.kinds.rpms.repodata import Package, parse
+from bundler.kinds.rpms.primary import Package, parse
 
 # gzip is what every yum and dnf reads, that of EL 7 included.
 _COMPRESSION = createrepo_c.GZ_COMPRESSION
@@ -130,7 +130,7 @@ def _empty_entry(package: Package) -> createrepo_c.Package:
 def _write_comps(metadata: RepoMetadata, placed: Mapping[str, Placed], folder: Path) -> Path | None:
     if metadata.comps is None:
         return None
-    with opened(metadata, metadata.comps) as comps:
+    with opened(metadata, metadata.comps, "group") as comps:
         content = comps_for(comps, {nevra.name for nevra in _nevras(placed)}, metadata.id)
     return _write(folder / "comps.xml", content)
 
@@ -139,7 +139,7 @@ def _write_updateinfo(metadata: RepoMetadata, placed: Mapping[str, Placed], fold
     if metadata.updateinfo is None:
         return None
     plain = folder / "updateinfo.xml"
-    with opened(metadata, metadata.updateinfo) as updateinfo, plain.open("wb") as stream:
+    with opened(metadata, metadata.updateinfo, "updateinfo") as updateinfo, plain.open("wb") as stream:
         stream.writelines(updateinfo_for(updateinfo, _nevras(placed), metadata.id))
     if plain.stat().st_size == 0:
         plain.unlink()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +9,10 @@ from typing import Any
 
 import yaml
 
+from bundler import yaml_bounds
 from bundler.errors import ProfileError
+from bundler.limits import Limit, LimitExceeded
+from bundler.tarball import BROKEN, open_tar
 
 CHECKSUMS = "roles/kubespray_defaults/vars/main/checksums.yml"
 DOWNLOADS = "roles/kubespray_defaults/defaults/main/download.yml"
@@ -31,7 +31,8 @@ FURTHER_DEFAULTS = (
 _NEEDED = (*DEFAULTS, *ROLE_VARS, PACKAGES, REQUIREMENTS)
 _WANTED = {*_NEEDED, *FURTHER_DEFAULTS, _GALAXY}
 _FILE_LIMIT = 8 << 20
-_MEMBERS_LIMIT = 100_000
+_MEMBERS = Limit("the members of a source archive", 100_000, "members")
+_UNPACKED = Limit("a source archive, decompressed", 2 << 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +69,21 @@ class Tree:
 
 def read_folder(folder: Path, origin: str) -> Tree:
     """The tree in `folder`. Raises ProfileError when it is none that is known here."""
-    return _checked(origin, {path: _limited((folder / path).read_bytes(), path, origin) for path in _there(folder)})
+    return _checked(origin, {path: _limited(_read(folder / path), path, origin) for path in _there(folder)})
 
 
 def read_archive(archive: Path, origin: str) -> Tree:
     """The tree in a tarball, below its one top folder. Raises ProfileError when it is none that is known here."""
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, "r|*") as opened:
-            for number, member in enumerate(opened):
+        with archive.open("rb") as source, open_tar(source, unpacked=_UNPACKED, members=_MEMBERS) as opened:
+            for member in opened:
                 path = str(PurePosixPath(*PurePosixPath(member.name).parts[1:]))
-                if number >= _MEMBERS_LIMIT:
-                    raise unknown_layout(origin, f"it has more than {_MEMBERS_LIMIT} members")
                 if path in _WANTED and member.isreg() and (file := opened.extractfile(member)):
                     found[path] = _limited(file.read(_FILE_LIMIT + 1), path, origin)
-    except (
-        tarfile.TarError,
-        EOFError,
-        OSError,
-        ValueError,
-        TypeError,
-        OverflowError,
-        zlib.error,
-        lzma.LZMAError,
-    ) as error:
+    except LimitExceeded as error:
+        raise error.of(ProfileError, origin) from None
+    except BROKEN as error:
         raise unknown_layout(origin, f"it cannot be read as a tarball: {error}") from None
     return _checked(origin, found)
 
@@ -99,9 +91,12 @@ def read_archive(archive: Path, origin: str) -> Tree:
 def parse_variables(data: bytes, what: str) -> dict[str, Any]:
     """A YAML file of variables. Raises ProfileError, calling it `what`, when it is none."""
     try:
+        yaml_bounds.check(data)
         found = yaml.load(data, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(f"{what}: not YAML: {error}", hint="mend the file, or take another source") from None
+    except LimitExceeded as error:
+        raise error.of(ProfileError, what) from None
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
@@ -111,6 +106,11 @@ def parse_variables(data: bytes, what: str) -> dict[str, Any]:
 
 def _there(folder: Path) -> Iterator[str]:
     return (path for path in sorted(_WANTED) if (folder / path).is_file())
+
+
+def _read(file: Path) -> bytes:
+    with file.open("rb") as source:
+        return source.read(_FILE_LIMIT + 1)
 
 
 def _limited(data: bytes, path: str, origin: str) -> bytes:

@@ -15,8 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bundler.errors import SiteError
+from bundler.limits import Limit, LimitExceeded
+from bundler.tarball import BROKEN, open_tar
 
-_LIMIT = 1 << 30  # bytes of one layer, unpacked: no registry comes near it
+# No registry's layer comes near these.
+_UNPACKED = Limit("a layer, decompressed", 1 << 30)
+_MEMBERS = Limit("the members of a layer", 100_000, "members")
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
@@ -27,15 +31,11 @@ def unpack(layer: Iterator[bytes], root: Path, *, what: str) -> None:
     Raises SiteError naming `what` when it is no such tar, or leads out of `root`.
     """
     stream = _Stream(layer)
-    written = 0
     try:
-        with tarfile.open(fileobj=io.BufferedReader(stream, 1 << 20), mode="r|*") as tar:
+        with open_tar(io.BufferedReader(stream, 1 << 20), unpacked=_UNPACKED, members=_MEMBERS) as tar:
             for member in tar:
-                written += member.size
-                if written > _LIMIT:
-                    raise _bad(what, f"more than {_LIMIT >> 20} MiB unpacked")
                 _put(tar, member, root.resolve(), what)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (*BROKEN, LimitExceeded) as error:
         stream.drain()  # were the bytes wrong, then that is what to say
         raise _bad(what, str(error)) from None
     stream.drain()

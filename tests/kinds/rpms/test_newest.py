@@ -4,7 +4,8 @@ from pathlib import Path
 
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata
 from bundler.kinds.rpms.newest import newest
-from bundler.kinds.rpms.repodata import Checksum, Package
+from bundler.kinds.rpms.primary import Package
+from bundler.kinds.rpms.repodata import Checksum
 
 MODULES = """---
 document: modulemd

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundler.errors import FetchError, IntegrityError, ResolveError
+from bundler.kinds.rpms.primary import read_packages
 from bundler.kinds.rpms.repodata import (
     Checksum,
     file_path,
@@ -18,7 +19,6 @@ from bundler.kinds.rpms.repodata import (
     parse_metalink,
     parse_mirrorlist,
     parse_repomd,
-    read_packages,
 )
 from bundler.model.contents import check_path
 

@@ -12,7 +12,7 @@ import pytest
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import RepoMetadata
-from bundler.kinds.rpms.repodata import Package, read_packages
+from bundler.kinds.rpms.primary import Package, read_packages
 from bundler.kinds.rpms.subset import Placed, write_subset
 
 COMMON = "{http://linux.duke.edu/metadata/common}"

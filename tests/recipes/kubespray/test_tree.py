@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from bundler.errors import IntegrityError, ProfileError
+from bundler.limits import Limit
 from bundler.model.target import Target
 from bundler.recipes.kubespray import tree as trees
 from bundler.recipes.kubespray.expand import Layers, expand
@@ -80,8 +81,8 @@ def test_what_is_no_archive_is_refused(tree: Path, tmp_path: Path, monkeypatch: 
     for archive in (page, short):
         with pytest.raises(ProfileError, match="cannot be read as a tarball"):
             read_archive(archive, "T")
-    monkeypatch.setattr(trees, "_MEMBERS_LIMIT", 5)
-    with pytest.raises(ProfileError, match="more than 5 members"):
+    monkeypatch.setattr(trees, "_MEMBERS", Limit("the members of a source archive", 5, "members"))
+    with pytest.raises(ProfileError, match="limit of 5 members"):
         read_archive(whole, "T")
     monkeypatch.undo()
     monkeypatch.setattr(trees, "_FILE_LIMIT", 1000)
