@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote, urljoin
 import requests
 
 from bundler.bundle.content import Content
-from bundler.errors import SiteError
+from bundler.errors import BundleError, SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, SiteConfig
 from bundler.site.folders import write_whole
@@ -356,23 +356,32 @@ class _Upload:
 
     The bundle hands the last chunk over only after the digest was right; before that the body is shorter than its
     announced length, so an index that gets no more of it has nothing to store.
+
+    The form has the fields that are named here and no others, each a single line. Raises BundleError for words of the
+    bundle that are more than that.
     """
+
+    _METADATA = ("metadata_version", "name", "version", "requires_python", "summary", "license")
 
     def __init__(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None:
         self._boundary = secrets.token_hex(16)
         self._obj, self._content = obj, content
+        file_name = _file_name(obj)
         fields = {
             ":action": "file_upload",
             "protocol_version": "1",
             "filetype": "bdist_wheel",
-            "pyversion": _file_name(obj).rsplit("-", 3)[1],
+            "pyversion": file_name.split("-")[-3:][0],
             "sha256_digest": obj.sha256,
-            **{key: str(value) for key, value in metadata.items()},
+            **{key: str(metadata[key]) for key in self._METADATA if key in metadata},
         }
+        if not all(text.isprintable() for text in fields.values()) or '"' in file_name:
+            raise BundleError(
+                f"{obj.path}: what an index would be told of it is not one line of text for each field",
+                hint="the bundle was made by something else than this bundler: build it again",
+            )
         head = "".join(self._part(f'name="{key}"') + f"{value}\r\n" for key, value in fields.items())
-        head += self._part(
-            f'name="content"; filename="{_file_name(obj)}"', "Content-Type: application/octet-stream\r\n"
-        )
+        head += self._part(f'name="content"; filename="{file_name}"', "Content-Type: application/octet-stream\r\n")
         self._head = head.encode()
         self._tail = f"\r\n--{self._boundary}--\r\n".encode()
         self._size = len(self._head) + obj.size + len(self._tail)

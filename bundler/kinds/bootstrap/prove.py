@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bundler.kinds.wheels.prove import prove as prove_wheels
+from bundler.kinds.wheels.closure import problems
 from bundler.model.items import Item
 
 if TYPE_CHECKING:
@@ -13,5 +13,6 @@ if TYPE_CHECKING:
 
 
 def prove(items: tuple[Item, ...], content: Content) -> Sequence[str]:
-    """What bundler needs resolves among the wheels beside install.sh."""
-    return [f"bootstrap: {problem}" for problem in prove_wheels(items, content)]
+    """What bundler needs is among the wheels beside install.sh."""
+    del content
+    return [f"bootstrap: {problem}" for problem in problems(items)]

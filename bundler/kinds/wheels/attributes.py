@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, StringConstraints
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from bundler.kinds.wheels.spec import GlibcVersion, PythonVersion
+from bundler.errors import BundleError
+from bundler.kinds.wheels.dependency import dependency
+from bundler.kinds.wheels.spec import GlibcVersion, ProjectName, PythonVersion
 from bundler.model.attributes import Attributes
-from bundler.model.target import Word
+from bundler.model.contents import Text
+from bundler.model.items import Item, Json
+from bundler.model.target import StrictModel, Word
 
-# They become file names, lines of METADATA and of requirements files.
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl$", max_length=255)]
+
+def _check_dependency(text: str) -> str:
+    dependency(text)
+    return text
+
+
+def _check_wheel(file_name: str) -> str:
+    parse_wheel_filename(file_name)
+    return file_name
+
+
+def _check_specifiers(text: str) -> str:
+    SpecifierSet(text)
+    return text
+
+
+# They become file names, arguments of pip and lines of requirements files.
+FileName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl$", max_length=255),
+    AfterValidator(_check_wheel),
+]
 Tag = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+$")]
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$")]
+Specifiers = Annotated[Text, AfterValidator(_check_specifiers)]
+# By name alone, wherever it comes from: nothing that reads an item can be led to another place.
+Dependency = Annotated[str, AfterValidator(_check_dependency)]
+
+
+class UploadForm(StrictModel):
+    """The core metadata that an index is told beside a wheel's bytes (https://docs.pypi.org/api/upload/)."""
+
+    metadata_version: Annotated[str, StringConstraints(pattern=r"^[0-9]\.[0-9]$")]
+    name: ProjectName
+    version: Text
+    requires_python: Specifiers | None = None
+    summary: Text | None = None
+    license: Text | None = None
+
+    def fields(self) -> dict[str, Json]:
+        """The fields of the form that have a value."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 class WheelAttributes(Attributes):
@@ -21,13 +65,36 @@ class WheelAttributes(Attributes):
 
     type: Literal["wheel"] = "wheel"
     filename: FileName
-    python: tuple[PythonVersion, ...]
-    environments: tuple[Word, ...] = Field(description="the locks, by their `environment`")
-    tags: tuple[Tag, ...]
-    requires_python: Line | None
-    requires_dist: tuple[Line, ...] = Field(description="what it needs, PEP 508")
-    provides_extra: tuple[Line, ...]
-    metadata: dict[str, JsonValue] = Field(description="core metadata as an index's upload form names the fields")
+    python: tuple[PythonVersion, ...] = Field(min_length=1)
+    environments: tuple[Word, ...] = Field(min_length=1, description="the locks, by their `environment`")
+    tags: tuple[Tag, ...] = Field(min_length=1, description="those of the file name, sorted")
+    requires_python: Specifiers | None
+    requires_dist: tuple[Dependency, ...] = Field(max_length=5000, description="what it needs, PEP 508")
+    metadata: UploadForm
+
+    @model_validator(mode="after")
+    def _tags_of_its_file(self) -> Self:
+        if self.tags != tags_of(self.filename):
+            raise ValueError(f"the tags are not those of {self.filename}")
+        return self
+
+    @classmethod
+    def of(cls, item: Item) -> Self:
+        """Read an item's attributes, and see that they are about its one object. Raises BundleError."""
+        found = super().of(item)
+        name, version, _, _ = parse_wheel_filename(found.filename)
+        names = {item.name, canonicalize_name(found.metadata.name)}
+        try:
+            versions = {Version(item.version), Version(found.metadata.version)}
+        except ValueError:
+            versions = set()
+        files = [obj.path.rpartition("/")[2] for obj in item.objects]
+        if names != {name} or versions != {version} or files != [found.filename]:
+            raise BundleError(
+                f"{item.kind} {item.name} {item.version}: it is not the wheel {found.filename} that it claims to be",
+                hint="the bundle was made by something else than this bundler: build it again",
+            )
+        return found
 
 
 class LockAttributes(Attributes):
@@ -38,4 +105,17 @@ class LockAttributes(Attributes):
     python: PythonVersion
     arch: Word
     glibc: GlibcVersion
-    asked: tuple[Line, ...] = Field(description="the requirements, PEP 508; of one that was a URL the project's name")
+    asked: tuple[Dependency, ...] = Field(
+        description="the requirements, PEP 508; of one that was a URL the project's name"
+    )
+
+    @model_validator(mode="after")
+    def _named_for_its_python(self) -> Self:
+        if self.environment != f"{self.python}-{self.arch}":
+            raise ValueError(f"{self.environment} is not Python {self.python} on {self.arch}")
+        return self
+
+
+def tags_of(file_name: str) -> tuple[str, ...]:
+    """The tags of a wheel's file name, each written out, sorted."""
+    return tuple(sorted(str(tag) for tag in parse_wheel_filename(file_name)[3]))

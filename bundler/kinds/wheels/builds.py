@@ -1,91 +1,167 @@
-"""Wheels of packages that are published as source only: built here, and checked to be right where they go."""
+"""Wheels of packages that are published as source only: built here, in a sandbox, and right where they go."""
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import re
 import shutil
-import subprocess
 import sys
+import tempfile
+import threading
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 from packaging.tags import Tag
 from packaging.utils import parse_wheel_filename
+from pydantic import Field, ValidationError
 
 from bundler.errors import ResolveError
+from bundler.kinds.wheels.attributes import FileName
+from bundler.kinds.wheels.dependency import dependency
 from bundler.kinds.wheels.environment import Environment
 from bundler.kinds.wheels.metadata import CoreMetadata
+from bundler.kinds.wheels.packages import Package, lock
 from bundler.kinds.wheels.pip import Pip
+from bundler.kinds.wheels.requirements import Inputs
+from bundler.kinds.wheels.sandbox import Interpreter, Sandbox, pip_folder
+from bundler.kinds.wheels.spec import ARCHIVES
+from bundler.model.target import StrictModel
 
 log = logging.getLogger(__name__)
 
 # A symbol's version as it stands in the string table of an ELF file (the LSB's "Symbol Versioning").
 _GLIBC_SYMBOL = re.compile(rb"\bGLIBC_(\d+)\.(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Sdist:
-    """A source distribution: where it is, and the sha256 its index states."""
-
-    metadata: CoreMetadata
-    url: str
-    sha256: str
-
-    @property
-    def file_name(self) -> str:
-        """The last segment of the URL."""
-        return self.url.rpartition("/")[2]
+_BACKEND = Path(__file__).with_name("enclosed") / "backend.py"
+_ROUNDS = 5  # a build asks for more once or twice
+_ANSWER_LIMIT = 64 << 10  # bytes of its first line
 
 
 class Builder:
     """Builds each source distribution as few times as the Pythons allow: a pure wheel serves them all.
 
-    `download(url, to, sha256)` brings the source. A build runs the code of the package, with its build requirements
-    from the index; it gets a fixed date and hash seed, so that a well-behaved one gives the same bytes again.
+    `download(url, to, sha256)` brings a file. A build runs the code of the package and of its build requirements, which
+    are wheels, locked by hash and brought beforehand; it gets a fixed date and hash seed, so that a well-behaved one
+    gives the same bytes again. May be used from several threads, one after the other.
     """
 
-    def __init__(self, pip: Pip, download: Callable[[str, Path, str], None], folder: Path) -> None:
+    def __init__(self, pip: Pip, download: Callable[[str, Path, str], None], sandbox: Sandbox, folder: Path) -> None:
         self._pip = pip
         self._download = download
-        self._folder = folder
+        self._sandbox = sandbox
+        self._folder = Path(tempfile.mkdtemp(prefix="builds-", dir=folder))
         self._built: dict[str, list[Path]] = {}
+        self._needed: dict[tuple[str, tuple[str, ...]], Path] = {}
+        self._one_by_one = threading.Lock()
 
-    def wheel(self, sdist: Sdist, environment: Environment) -> Path:
-        """A wheel of `sdist` that `environment` can run.
+    def wheel(self, package: Package, environment: Environment) -> Path:
+        """A wheel of the source distribution `package` that `environment` can run.
 
         Raises ResolveError when the build fails, or gives nothing that could be right there; FetchError,
         IntegrityError.
         """
-        built = self._built.setdefault(sdist.sha256, [])
+        with self._one_by_one:
+            return self._wheel(package, environment)
+
+    def _wheel(self, package: Package, environment: Environment) -> Path:
+        built = self._built.setdefault(str(package.sha256), [])
         for wheel in built:
             if misfit(wheel, environment) is None:
                 return wheel
         reason = f"this machine has no Python {environment} to build it with"
         for python in _interpreters(environment, any_version=not built):
-            wheel = self._build(sdist, python)
+            wheel = self._build(package, python)
             built.append(wheel)
             if (why := misfit(wheel, environment)) is None:
                 return wheel
             reason = why
-        project = f"{sdist.metadata.name} {sdist.metadata.version}"
         glibc = ".".join(map(str, environment.glibc))
         raise ResolveError(
-            f"wheels: {project} has no wheel for Python {environment}, and none can be built here: {reason}",
+            f"wheels: {package} has no wheel for Python {environment}, and none can be built here: {reason}",
             hint="build its wheel elsewhere and name that by URL in `wheels.requirements`, or build the bundle on a "
             f"machine with {environment.arch}, Python {environment.python} and glibc {glibc}",
         )
 
-    def _build(self, sdist: Sdist, python: str) -> Path:
-        source = self._folder / sdist.sha256 / sdist.file_name
+    def _build(self, package: Package, python: Interpreter) -> Path:
+        suffix = next((suffix for suffix in ARCHIVES if package.file_name.endswith(suffix)), "")
+        source = self._folder / str(package.sha256) / f"source{suffix}"
         if not source.exists():
             source.parent.mkdir(parents=True)
-            self._download(sdist.url, source, sdist.sha256)
-        log.info("building a wheel of %s %s", sdist.metadata.name, sdist.metadata.version)
-        return self._pip.wheel(source, python)
+            self._download(package.url, source, str(package.sha256))
+        log.info("building a wheel of %s", package)
+        included: tuple[str, ...] = ()
+        for _ in range(_ROUNDS):
+            answer = self._ask(package, source, python, included)
+            if isinstance(answer, Path):
+                return answer
+            included = (*included, *answer)
+        raise ResolveError(
+            f"wheels: the build of {package} needs more each time: {', '.join(included)}",
+            hint="ask for a version that has a wheel, or build that wheel elsewhere and name it by URL",
+        )
+
+    def _ask(
+        self, package: Package, source: Path, python: Interpreter, included: tuple[str, ...]
+    ) -> tuple[str, ...] | Path:
+        """Let the build begin with the requirements `included`: the wheel, or what it needs besides."""
+        seen = {
+            f"/in/{source.name}": str(source),
+            "/in/wheels": str(self._wheels_of(included, python, package)),
+            "/pip/pip": pip_folder(),
+            "/enclosed/backend.py": str(_BACKEND),
+        }
+        given = {"source": f"/in/{source.name}", "wheels": "/in/wheels", "pip": "/pip", "included": included}
+        with tempfile.TemporaryFile(dir=self._folder) as answer:
+            arguments = ["-I", "-S", "/enclosed/backend.py", json.dumps(given)]
+            self._sandbox.run(python, arguments, seen, answer, f"build {package}")
+            answer.seek(0)
+            try:
+                said = _Answer.model_validate_json(answer.readline(_ANSWER_LIMIT))
+            except ValidationError:
+                raise ResolveError(
+                    f"wheels: the build of {package} ended without a wheel", hint="ask for a version that has a wheel"
+                ) from None
+            if said.wheel is None:
+                return said.requires
+            wheel = Path(tempfile.mkdtemp(dir=self._folder)) / said.wheel
+            with wheel.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+        if (found := CoreMetadata.of_wheel(wheel)).project != package.metadata.project:
+            raise ResolveError(
+                f"wheels: the build of {package} gave a wheel of {found.name}", hint="ask for another version"
+            )
+        return wheel
+
+    def _wheels_of(self, requirements: tuple[str, ...], python: Interpreter, package: Package) -> Path:
+        """A folder with the wheels of `requirements` and of all that they need, for `python`."""
+        key = (python.program, requirements)
+        if key not in self._needed:
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
+            try:
+                for text in requirements:
+                    dependency(text)
+                found = lock(python.environment, Inputs([*requirements]), self._pip, sources=frozenset())
+            except (ResolveError, ValueError) as error:
+                raise ResolveError(
+                    f"wheels: what the build of {package} needs cannot be had as wheels: "
+                    + str(error).removeprefix("wheels: "),
+                    hint="ask for a version that has a wheel, or build that wheel elsewhere and name it by URL in "
+                    "`wheels.requirements`",
+                ) from None
+            for each in found if requirements else ():
+                self._download(each.url, folder / each.file_name, str(each.sha256))
+            self._needed[key] = folder
+        return self._needed[key]
+
+
+class _Answer(StrictModel):
+    """The first line that `enclosed/backend.py` writes."""
+
+    wheel: FileName | None = None
+    requires: Annotated[tuple[str, ...], Field(max_length=100)] = ()
 
 
 def misfit(wheel: Path, environment: Environment) -> str | None:
@@ -122,22 +198,15 @@ def _any_platform(tags: list[Tag]) -> bool:
     return any(tag.platform == "any" for tag in tags)
 
 
-def _interpreters(environment: Environment, *, any_version: bool) -> list[str]:
+def _interpreters(environment: Environment, *, any_version: bool) -> Iterator[Interpreter]:
     """The Pythons to build with: this one, since most wheels are pure, then the very version where it is installed."""
     same = sys.version_info[:2] == environment.release
-    found = [sys.executable] if any_version or same else []
+    if any_version or same:
+        this = Interpreter.of(sys.executable)
+        assert this is not None
+        yield this
     if not same and platform.machine() == environment.arch:
         named = shutil.which("python{}.{}".format(*environment.release))
-        found += [named] if named and _runs_as(named, environment.release) else []
-    return found
-
-
-def _runs_as(python: str, release: tuple[int, int]) -> bool:
-    """Whether `python` really is that Python: version managers put stand-ins on the PATH that only print an error."""
-    done = subprocess.run(
-        [python, "-c", "import sys; print(*sys.version_info[:2])"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode == 0 and done.stdout.split() == [str(part) for part in release]
+        other = Interpreter.of(named) if named else None
+        if other is not None and other.environment.release == environment.release:
+            yield other

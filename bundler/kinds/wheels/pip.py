@@ -1,4 +1,4 @@
-"""pip and pip-tools as child processes, cut off from this machine's own pip configuration."""
+"""pip-tools as a child process, cut off from this machine's own pip configuration."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bundler.errors import BundlerError, FetchError, ResolveError
@@ -27,12 +28,14 @@ from bundler.transfer.witness import Question, Witness
 
 log = logging.getLogger(__name__)
 
-_DRIVER = Path(__file__).with_name("foreign.py")
-# 2020-02-02, as hatchling has it: a date that zip can hold (from 1980 on), the same for everyone.
-_SOURCE_DATE_EPOCH = "1580601600"
+_DRIVER = Path(__file__).with_name("foreign")
+_LOG_LIMIT = 256 << 20  # bytes that pip may say; for a thousand packages it is a tenth of that
 _SYSTEM_CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
-_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ", re.MULTILINE)
+_LAST_WORDS = 1 << 20  # bytes
+_LINE = 4096  # characters
+_OF_LINKS = ("Found link", "Skipping link", "Link requires")
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ")
 _NOT_FETCHED = re.compile(r"Could not fetch URL (\S+): (.*) - skipping")
 _NOT_FOUND = re.compile(r"\b404\b")
 _NETWORK = re.compile(
@@ -44,10 +47,6 @@ _VERSIONS = re.compile(r"\(from versions: (.*?)\)")
 _CONFLICT = re.compile(r"The conflict is caused by:\n((?:[ \t]+\S.*\n)+)")
 _OTHER_PYTHON = re.compile(r"ERROR: Ignored the following versions that require a different python version: (.*)")
 _ERROR = re.compile(r"^\s*(?:ERROR|error): (?!Ignored the following|No matching distribution)(.*)$", re.MULTILINE)
-# The last thing that a build said before pip reports its end.
-_BUILD = re.compile(
-    r"^\s*(\S.*)\n\s*(?:ERROR|error): (?:.* exited with \d+|subprocess-exited-with-error)", re.MULTILINE
-)
 # As pip asks for a page of the index.
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
 _SHOWN = 3
@@ -62,6 +61,9 @@ class Pin:
     sha256: frozenset[str]
 
 
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
+
+
 class Pip:
     """Runs pip in `scratch` against one index; of this machine's pip configuration only the CA file counts.
 
@@ -70,40 +72,58 @@ class Pip:
 
     def __init__(
         self,
-        index: Index | None,
+        index: Index,
         config: Config,
         scratch: Path,
         stop: threading.Event | None = None,
         witness: Witness | None = None,
     ) -> None:
-        """Without an `index` pip has only what the folder has that it is given. `stop`, once set, ends what runs.
-
-        The `witness` hears which pages of the index a lock was made of.
-        """
+        """`stop`, once set, ends what runs. The `witness` hears which pages of the index a lock was made of."""
+        self._index = index
+        self._patience = config.retries.timeout
         self._witness = witness or Witness()
         self._stop = stop or threading.Event()
         self._scratch = Path(tempfile.mkdtemp(prefix="wheels-", dir=scratch))
         self._environ = _environ(index, config, self._scratch)
 
     def lock(
-        self, environment: Environment, inputs: Inputs, *, only_wheels: bool, builds: bool = True
+        self,
+        environment: Environment,
+        inputs: Inputs,
+        *,
+        sources: frozenset[str] | None,
+        built: Mapping[str, bytes] = _NOTHING,
     ) -> tuple[list[Pin], list[dict[str, Any]]]:
         """What pip-tools resolves `inputs` to for `environment`: its pins, and the file that pip chose for each.
 
-        The choices are entries of an installation report (https://pip.pypa.io/en/stable/reference/installation-report/)
-        with a `size` in bytes, or None. `builds` off reads metadata of source distributions without running them.
-        Raises ResolveError, FetchError.
+        `sources` are the projects that may come as source (None: any); none of their code is run: `built` has the
+        METADATA of wheels made of them, by URL, and of others the PKG-INFO counts. The choices are entries of an
+        installation report (https://pip.pypa.io/en/stable/reference/installation-report/) with a `size` in bytes, or
+        None. Raises ResolveError, FetchError.
         """
-        folder = self._folder()
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
         (folder / "requirements.in").write_text(_lines(inputs.requirements), encoding="utf-8")
         (folder / "constraints.txt").write_text(_lines(inputs.constraints), encoding="utf-8")
+        (folder / "environment.json").write_text(
+            json.dumps(
+                {
+                    "version": [int(part) for part in environment.full_version.split(".")],
+                    "markers": environment.markers(),
+                    "tags": [str(tag) for tag in environment.tags()],
+                    "sources": None if sources is None else sorted(sources),
+                    "built": {url: _kept(folder, number, data) for number, (url, data) in enumerate(built.items())},
+                    "patience": self._patience,
+                }
+            ),
+            encoding="utf-8",
+        )
         arguments = ["compile", "--quiet", "--no-config", "--no-header", "--no-annotate", "--generate-hashes"]
         arguments += ["--allow-unsafe", "--strip-extras", "--no-emit-index-url", "--no-emit-trusted-host"]
         arguments += ["--no-emit-options", "--cache-dir", str(self._scratch / "pip-tools")]
-        arguments += ["--constraint", "constraints.txt", "--output-file", "lock.txt"]
-        if only_wheels:
-            arguments += ["--pip-args", "--only-binary :all:"]
-        self._run_as(environment, "piptools", [*arguments, "requirements.in"], folder, builds=builds)
+        arguments += ["--constraint", "constraints.txt", "--output-file", "lock.txt", "requirements.in"]
+        # -P: neither the folder that bundler is called in nor this one has modules for pip.
+        command = [sys.executable, "-P", str(_DRIVER), "environment.json", *arguments]
+        self._run(command, folder, f"resolve for Python {environment}")
         self._hear(json.loads((folder / "heard.json").read_text(encoding="utf-8")), inputs)
         choices: list[dict[str, Any]] = json.loads((folder / "choices.json").read_text(encoding="utf-8"))
         return pins_of((folder / "lock.txt").read_text(encoding="utf-8")), choices
@@ -115,46 +135,15 @@ class Pip:
         if heard["doubt"] or any("://" in line for line in (*inputs.requirements, *inputs.constraints)):
             self._witness.doubts()
 
-    def check(self, environment: Environment, requirements: Sequence[str], pins: Sequence[str], wheels: Path) -> None:
-        """Have pip resolve `requirements` to `pins` and nothing else, out of the folder `wheels` alone.
-
-        Raises ResolveError when they do not fit together, or a package lacks.
-        """
-        folder = self._folder()
-        (folder / "requirements.txt").write_text(_lines(requirements), encoding="utf-8")
-        (folder / "constraints.txt").write_text(_lines(pins), encoding="utf-8")
-        arguments = ["install", "--quiet", "--dry-run", "--ignore-installed", "--no-index", "--no-cache-dir"]
-        arguments += ["--find-links", str(wheels), "--only-binary", ":all:", "--constraint", "constraints.txt"]
-        self._run_as(environment, "pip", [*arguments, "-r", "requirements.txt"], folder)
-
-    def wheel(self, sdist: Path, python: str) -> Path:
-        """The wheel that `sdist` builds under the interpreter `python`. Raises ResolveError, FetchError."""
-        folder = self._folder()
-        # Under pip's --python it is that interpreter, and not this one, that runs pip and the build.
-        command = [sys.executable, "-P", "-m", "pip", "--python", python, "wheel", "--quiet", "--no-deps"]
-        self._run([*command, "--no-cache-dir", "--wheel-dir", "built", str(sdist)], folder, f"build {sdist.name}")
-        return next((folder / "built").glob("*.whl"))
-
-    def _run_as(
-        self, environment: Environment, module: str, arguments: list[str], folder: Path, *, builds: bool = True
-    ) -> None:
-        facts = {
-            "version": [int(part) for part in environment.full_version.split(".")],
-            "markers": environment.markers(),
-            "tags": [str(tag) for tag in environment.tags()],
-            "builds": builds,
-        }
-        (folder / "environment.json").write_text(json.dumps(facts), encoding="utf-8")
-        command = [sys.executable, "-P", str(_DRIVER), "environment.json", module, *arguments]
-        self._run(command, folder, f"resolve for Python {environment}")
-
     def _run(self, command: list[str], folder: Path, task: str) -> None:
         # The log has what pip's output lacks: which pages of the index did not come, and why a resolution failed.
         log_file = folder / "pip.log"
         environ = self._environ | {"PIP_LOG": str(log_file)}
         log.debug("running %s", command)
-        code, stderr = self._wait_for(command, folder, environ)
-        logged = _STAMP.sub("", log_file.read_text(encoding="utf-8", errors="replace")) if log_file.exists() else ""
+        code, stderr = self._wait_for(command, folder, environ, log_file)
+        if (refused := folder / "refused.json").exists():
+            raise _refused(json.loads(refused.read_text(encoding="utf-8")))
+        logged = _telling(log_file) if log_file.exists() else ""
         # pip takes a page that did not come for a project that has no files, and may settle for another version: that
         # would be a different lock, not an error, so success alone says nothing.
         if (missed := _missed_page(logged)) is not None:
@@ -162,8 +151,10 @@ class Pip:
         if code != 0:
             raise explain(task, logged, stderr)
 
-    def _wait_for(self, command: list[str], folder: Path, environ: Mapping[str, str]) -> tuple[int, str]:
-        """Run `command`; gives its exit code, and what it had to say. Raises Stopped."""
+    def _wait_for(
+        self, command: list[str], folder: Path, environ: Mapping[str, str], log_file: Path
+    ) -> tuple[int, str]:
+        """Run `command`; gives its exit code, and the end of what it had to say. Raises Stopped, FetchError."""
         with (
             tempfile.TemporaryFile() as said,
             subprocess.Popen(
@@ -174,13 +165,36 @@ class Pip:
                 if self._stop.is_set():
                     process.terminate()
                     raise Stopped
+                logged = log_file.stat().st_size if log_file.exists() else 0
+                if max(os.fstat(said.fileno()).st_size, logged) > _LOG_LIMIT:
+                    process.kill()
+                    raise FetchError(
+                        f"wheels: {self._index.url}: pip has more than {_LOG_LIMIT} bytes to say about its answers",
+                        hint="name another index in `wheels.index_url`",
+                    )
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_LOOK_UP)
-            said.seek(0)
+            said.seek(max(0, os.fstat(said.fileno()).st_size - _LAST_WORDS))
             return process.returncode, said.read().decode("utf-8", "replace")
 
-    def _folder(self) -> Path:
-        return Path(tempfile.mkdtemp(dir=self._scratch))
+
+def _kept(folder: Path, number: int, data: bytes) -> str:
+    file = folder / f"{number}.METADATA"
+    file.write_bytes(data)
+    return str(file)
+
+
+def _refused(said: Mapping[str, str]) -> BundlerError:
+    """The driver's own words, see `foreign`."""
+    error = FetchError if said["kind"] == "fetch" else ResolveError
+    return error(f"wheels: {said['message']}", hint=said["hint"])
+
+
+def _telling(log_file: Path) -> str:
+    """The lines of pip's log that can tell why it failed: most are of links that it saw, and passed over."""
+    with log_file.open(encoding="utf-8", errors="replace") as lines:
+        plain = (_STAMP.sub("", line[:_LINE]) for line in lines)
+        return "".join(line for line in plain if not line.lstrip().startswith(_OF_LINKS))
 
 
 def pins_of(lock: str) -> list[Pin]:
@@ -208,11 +222,6 @@ def explain(task: str, logged: str, stderr: str) -> BundlerError:
     last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
     if _NETWORK.search(last):
         return FetchError(f"wheels: cannot {task}: {_plain(last)}", hint="run it again once the index answers")
-    if (build := _BUILD.search(logged)) is not None:
-        return ResolveError(
-            f"wheels: cannot {task}: {_plain(last)}: {build[1].strip()}",
-            hint="install what its build needs, ask for a version that has a wheel, or set `sdist: refuse`",
-        )
     reasons = []
     for error in _ERROR.findall(logged):
         reason = _VERSIONS.sub(_newest_only, error).strip()
@@ -255,7 +264,7 @@ def _lines(lines: Any) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _environ(index: Index | None, config: Config, scratch: Path) -> dict[str, str]:
+def _environ(index: Index, config: Config, scratch: Path) -> dict[str, str]:
     """The variables of a child process; where pip is concerned, nothing but what is set here."""
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "VIRTUAL_ENV"))
@@ -269,16 +278,14 @@ def _environ(index: Index | None, config: Config, scratch: Path) -> dict[str, st
         "PIP_RETRIES": str(config.retries.attempts - 1),
         "PIP_DEFAULT_TIMEOUT": str(config.retries.timeout),
         "TMPDIR": str(scratch / "temp"),
-        "SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH,
         "PYTHONHASHSEED": "0",
         "PYTHONUTF8": "1",
         "LC_ALL": "C.UTF-8",
     }
-    if index is not None:
-        environ["PIP_INDEX_URL"] = index.url
-    if index is not None and index.url.startswith("http://"):
+    environ["PIP_INDEX_URL"] = index.url
+    if index.url.startswith("http://"):
         environ["PIP_TRUSTED_HOST"] = index.netloc
-    if index is not None and index.credentials is not None:
+    if index.credentials is not None:
         environ["NETRC"] = str(_netrc(index, scratch))
     if (certificates := _certificates(config.ca_files, os.environ, scratch)) is not None:
         environ["PIP_CERT"] = environ["REQUESTS_CA_BUNDLE"] = environ["SSL_CERT_FILE"] = certificates

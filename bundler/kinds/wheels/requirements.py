@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urljoin, urlsplit
 
 from packaging.requirements import Requirement
-from packaging.utils import parse_wheel_filename
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from bundler.errors import ProfileError
 from bundler.kinds.wheels.spec import check_requirement, names_file
@@ -17,9 +17,11 @@ from bundler.kinds.wheels.spec import check_requirement, names_file
 LIMIT = 4 << 20  # bytes of one requirements file
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _INCLUDE = re.compile(r"^(?P<option>-r|--requirement|-c|--constraint)(\s+|=|(?<=^-[rc]))(?P<location>\S+)$")
-_PASSED_ON = ("--pre", "--prefer-binary", "--only-binary", "--no-binary")
-_WITHOUT_MEANING = ("--require-hashes",)  # every hash is checked, whatever a file says
+# Whole lines: pip would take further options behind the first one.
+_PASSED_ON = re.compile(r"--pre|--prefer-binary|--(only|no)-binary(=|\s+)[A-Za-z0-9._:,-]+")
+_WITHOUT_MEANING = "--require-hashes"  # every hash is checked, whatever a file says
 _LINE_OPTION = re.compile(r"\s+--\w")
+_HASHES = re.compile(r"(\s+--hash[=\s]\s*\w+:[0-9a-f]+)*\s*")
 
 
 @dataclass(slots=True)
@@ -61,6 +63,29 @@ def asked(inputs: Inputs) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def refuse_sources(inputs: Inputs, sources: frozenset[str] | None) -> None:
+    """Raise ProfileError for a URL of anything but a wheel, unless its project is one of `sources` (None: any)."""
+    for line in (*inputs.requirements, *inputs.constraints):
+        name, url = _place(_LINE_OPTION.split(line)[0].strip())
+        if url is None or urlsplit(url).path.endswith(".whl") or sources is None or name in sources:
+            continue
+        allowed = f"write `sdist: [{name}]`" if name else "write it as `name @ URL` and name it under `sdist`"
+        raise ProfileError(
+            f"wheels: {line} is not a wheel, and building it is not allowed",
+            hint=f"name the URL of a wheel; or {allowed}, to have it built in a sandbox",
+        )
+
+
+def _place(requirement: str) -> tuple[str | None, str | None]:
+    """The project that a requirement names, and its URL."""
+    if requirement.startswith(("http://", "https://")):
+        return None, requirement
+    if requirement.startswith("-"):
+        return None, None
+    parsed = Requirement(requirement)
+    return canonicalize_name(parsed.name), parsed.url
+
+
 def _file(location: str, lines: list[str], inputs: Inputs, read: Callable[[str], bytes], above: set[str]) -> None:
     if location in above:
         raise ProfileError(f"wheels: {location} includes itself", hint="take the line that leads back to it out")
@@ -72,9 +97,9 @@ def _file(location: str, lines: list[str], inputs: Inputs, read: Callable[[str],
         if (include := _INCLUDE.match(line)) is not None:
             taken = inputs.constraints if include["option"] in ("-c", "--constraint") else lines
             _file(_beside(location, include["location"]), taken, inputs, read, above | {location})
-        elif line.startswith(_PASSED_ON):
+        elif _PASSED_ON.fullmatch(line):
             lines.append(line)
-        elif not line.startswith(_WITHOUT_MEANING):
+        elif line != _WITHOUT_MEANING:
             _check(line, f"{location}:{number}")
             lines.append(line)
 
@@ -86,10 +111,14 @@ def _check(line: str, place: str) -> None:
             f"{place}: {option} is not taken from a requirements file",
             hint="say where packages come from by `wheels.index_url` in the profile",
         )
+    requirement = _LINE_OPTION.split(line)[0]
+    options = line.removeprefix(requirement)
+    if not _HASHES.fullmatch(options):
+        raise ProfileError(f"{place}: {options.strip()} is not taken from a requirements file", hint="take it out")
     try:
-        check_requirement(_LINE_OPTION.split(line)[0])
+        check_requirement(requirement)
     except ValueError as error:
-        raise ProfileError(f"{place}: {error}", hint="mend that line, or take it out") from None
+        raise ProfileError(f"{place}: {error}", hint="correct that line, or take it out") from None
 
 
 def _logical_lines(text: str) -> Iterable[tuple[int, str]]:

@@ -7,24 +7,24 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from pydantic import ValidationError
 
-from bundler.errors import FetchError, ResolveError
-from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes
-from bundler.kinds.wheels.builds import Builder, Sdist
+from bundler.errors import ResolveError
+from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes, tags_of
+from bundler.kinds.wheels.builds import Builder
 from bundler.kinds.wheels.environment import Environment, environments
 from bundler.kinds.wheels.locked import requirements_item_name, requirements_text
-from bundler.kinds.wheels.metadata import CoreMetadata
-from bundler.kinds.wheels.pip import Pin, Pip
-from bundler.kinds.wheels.requirements import LIMIT, Inputs, asked, gather
+from bundler.kinds.wheels.metadata import CoreMetadata, read_metadata
+from bundler.kinds.wheels.packages import Package, lock
+from bundler.kinds.wheels.pip import Pip
+from bundler.kinds.wheels.requirements import LIMIT, Inputs, asked, gather, refuse_sources
+from bundler.kinds.wheels.sandbox import Sandbox
 from bundler.kinds.wheels.source import choose_index, original
 from bundler.kinds.wheels.spec import Spec
-from bundler.model.contents import one_line
 from bundler.model.items import Download, Item, Object
 from bundler.model.target import Target
 from bundler.transfer.credentials import configured
@@ -33,30 +33,8 @@ from bundler.transfer.upstream import Upstream
 log = logging.getLogger(__name__)
 
 _URL = re.compile(r"https?://\S+")
+_ROUNDS = 20
 _AT_ONCE = 2  # resolutions; each keeps a core busy
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """One package of a lock, and the file that pip would take for it.
-
-    `sha256` and `size` in bytes are None where the index states none.
-    """
-
-    metadata: CoreMetadata
-    url: str
-    sha256: str | None
-    size: int | None
-
-    @property
-    def file_name(self) -> str:
-        """The file's name, decoded: in a URL the `+` of a local version is escaped."""
-        return unquote(urlsplit(self.url).path.rpartition("/")[2])
-
-    @property
-    def is_wheel(self) -> bool:
-        """Whether it can be installed as it is."""
-        return self.file_name.endswith(".whl")
 
 
 @dataclass(slots=True)
@@ -76,12 +54,15 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     """
     wanted = environments(spec.python, targets, spec.glibc_version)
     inputs = gather(spec.requirements, spec.constraints, lambda location: upstream.read(location, limit=LIMIT))
+    refuse_sources(inputs, spec.sources)
     index = choose_index(spec.index_url, upstream.config, upstream.mirrored)
     if index.credentials is not None and configured(upstream.config, index.netloc) is None:
         upstream.witness.doubts()  # a log-in out of pip's own configuration is pip's alone: nobody else can ask again
     pip = Pip(index, upstream.config, upstream.scratch, upstream.stopped, upstream.witness)
-    locks = _locks(wanted, _by_mirror(inputs, upstream), pip, upstream, build=spec.sdist == "build")
-    wheels = _wheels(locks, pip, upstream)
+    sandbox = Sandbox(upstream.scratch, upstream.stopped)
+    builder = Builder(pip, partial(_download, upstream), sandbox, upstream.scratch)
+    locks = _locks(wanted, _by_mirror(inputs, upstream), pip, builder, upstream, spec.sources)
+    wheels = _wheels(locks, builder, upstream)
     return (*_items(wheels), *_requirements(wheels, wanted, asked(inputs), upstream))
 
 
@@ -94,12 +75,21 @@ def _by_mirror(inputs: Inputs, upstream: Upstream) -> Inputs:
     return Inputs([mirrored(line) for line in inputs.requirements], [mirrored(line) for line in inputs.constraints])
 
 
+def _download(upstream: Upstream, url: str, to: Path, sha256: str) -> None:
+    upstream.download(url, to, sha256=sha256)
+
+
 def _locks(
-    wanted: Sequence[Environment], inputs: Inputs, pip: Pip, upstream: Upstream, *, build: bool
+    wanted: Sequence[Environment],
+    inputs: Inputs,
+    pip: Pip,
+    builder: Builder,
+    upstream: Upstream,
+    sources: frozenset[str] | None,
 ) -> dict[Environment, list[Package]]:
     def one(environment: Environment) -> list[Package]:
         log.info("resolving wheels for Python %s", environment)
-        return lock(environment, inputs, pip, build=build)
+        return _lock(environment, inputs, pip, builder, upstream, sources)
 
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         locks = dict(zip(wanted, threads.map(one, wanted), strict=True))
@@ -111,65 +101,47 @@ def _locks(
     }
 
 
-def lock(environment: Environment, inputs: Inputs, pip: Pip, *, build: bool) -> list[Package]:
-    """The packages of `inputs` for `environment`, by pip-tools, each with the file that pip itself picks.
+def _lock(
+    environment: Environment,
+    inputs: Inputs,
+    pip: Pip,
+    builder: Builder,
+    upstream: Upstream,
+    sources: frozenset[str] | None,
+) -> list[Package]:
+    """What `inputs` come to, where sources count by the wheels that are built of them.
 
-    With `build` off only wheels count, and no code of any package runs. Raises ResolveError, FetchError.
+    What a source needs is known for certain only then, and may lead to another choice: it goes on until nothing new is
+    chosen.
     """
-    try:
-        pins, choices = pip.lock(environment, inputs, only_wheels=not build)
-    except ResolveError:
-        if not build:
-            _name_source_only(environment, inputs, pip)
-        raise
-    return _checked(pins, choices)
-
-
-def _name_source_only(environment: Environment, inputs: Inputs, pip: Pip) -> None:
-    """Raise ResolveError, naming them all, if packages without a wheel are why wheels alone do not satisfy `inputs`."""
-    try:
-        packages = _checked(*pip.lock(environment, inputs, only_wheels=False, builds=False))
-    except ResolveError:
-        return  # something else is wrong: the first reason stands
-    named = sorted(
-        f"{package.metadata.name} {package.metadata.version}" for package in packages if not package.is_wheel
+    built: dict[str, bytes] = {}
+    for _ in range(_ROUNDS):
+        packages = lock(environment, inputs, pip, sources=sources, built=built)
+        new = [package for package in packages if not package.is_wheel and package.url not in built]
+        if not new:
+            return packages
+        upstream.witness.doubts()  # what comes out is of this machine's programs too
+        for package in new:
+            sha256 = package.sha256 or upstream.measure(package.url)[1]
+            built[package.url] = read_metadata(builder.wheel(replace(package, sha256=sha256), environment))
+    raise ResolveError(
+        f"wheels: Python {environment}: each build from source leads to another one: {', '.join(map(str, new))}",
+        hint="ask for versions that have a wheel",
     )
-    if named:
-        raise ResolveError(
-            f"wheels: no wheel for Python {environment}, only source, of {', '.join(named)}",
-            hint="set `sdist: build` to build them here, or ask for versions that have a wheel",
-        )
 
 
-def _checked(pins: Iterable[Pin], choices: Iterable[Mapping[str, Any]]) -> list[Package]:
-    """The packages that pip chose. Raises FetchError where the index states another digest than for the lock."""
-    allowed = {canonicalize_name(Requirement(pin.requirement).name): pin.sha256 for pin in pins}
-    packages = []
-    for entry in choices:
-        metadata = CoreMetadata.of_report(entry["metadata"])
-        sha256 = entry["download_info"]["archive_info"].get("hashes", {}).get("sha256")
-        if sha256 is not None and sha256 not in allowed[canonicalize_name(metadata.name)]:
-            raise FetchError(
-                f"wheels: the index changed its mind about {metadata.name} {metadata.version} between two answers",
-                hint="run it again",
-            )
-        packages.append(Package(metadata, entry["download_info"]["url"], sha256, entry["size"]))
-    return packages
-
-
-def _wheels(locks: Mapping[Environment, Sequence[Package]], pip: Pip, upstream: Upstream) -> list[Wheel]:
+def _wheels(locks: Mapping[Environment, Sequence[Package]], builder: Builder, upstream: Upstream) -> list[Wheel]:
     """The wheels of all locks, each once, by file name."""
     published = {package.url: package for packages in locks.values() for package in packages if package.is_wheel}
     with ThreadPoolExecutor(upstream.config.jobs) as threads:
         found = threads.map(lambda package: _object(package, upstream), published.values())
         objects = dict(zip(published, found, strict=True))
-    builder = Builder(pip, lambda url, to, sha256: upstream.download(url, to, sha256=sha256), upstream.scratch)
     wheels: dict[str, Wheel] = {}
     for environment, packages in locks.items():
         for package in packages:
             metadata, obj = package.metadata, objects.get(package.url)
             if obj is None:
-                metadata, obj = _build(package, environment, builder, upstream)
+                metadata, obj = _built(package, environment, builder, upstream)
             wheel = wheels.setdefault(obj.path, Wheel(metadata, obj))
             if wheel.obj.sha256 != obj.sha256:
                 raise ResolveError(
@@ -190,12 +162,11 @@ def _object(package: Package, upstream: Upstream) -> Object:
     return Object(path, size, sha256, Download(package.url))
 
 
-def _build(
+def _built(
     package: Package, environment: Environment, builder: Builder, upstream: Upstream
 ) -> tuple[CoreMetadata, Object]:
     sha256 = package.sha256 or upstream.measure(package.url)[1]
-    upstream.witness.doubts()  # what comes out is of this machine's programs too
-    wheel = builder.wheel(Sdist(package.metadata, package.url, sha256), environment)
+    wheel = builder.wheel(replace(package, sha256=sha256), environment)
     return CoreMetadata.of_wheel(wheel), upstream.keep(f"wheels/{wheel.name}", wheel)
 
 
@@ -203,23 +174,29 @@ def _items(wheels: Iterable[Wheel]) -> Iterable[Item]:
     for wheel in wheels:
         file_name = Path(wheel.obj.path).name
         metadata = wheel.metadata
+        try:
+            attributes = WheelAttributes(
+                filename=file_name,
+                python=tuple(dict.fromkeys(environment.python for environment in wheel.environments)),
+                environments=tuple(str(environment) for environment in wheel.environments),
+                tags=tags_of(file_name),
+                requires_python=metadata.requires_python,
+                requires_dist=metadata.requires_dist,
+                metadata=metadata.form(),
+            )
+        except ValidationError as error:
+            raise ResolveError(
+                f"wheels: {file_name[:200]!r} cannot be carried: {error.errors(include_url=False)[0]['msg']}",
+                hint="ask for another version of that package, or for another package",
+            ) from None
         yield Item(
             "wheels",
             metadata.project,
             metadata.version,
             (wheel.obj,),
-            WheelAttributes(
-                filename=file_name,
-                python=tuple(dict.fromkeys(environment.python for environment in wheel.environments)),
-                environments=tuple(str(environment) for environment in wheel.environments),
-                tags=tuple(sorted(str(tag) for tag in parse_wheel_filename(file_name)[3])),
-                requires_python=metadata.requires_python,
-                requires_dist=metadata.requires_dist,
-                provides_extra=metadata.provides_extra,
-                metadata=metadata.form(),
-            ).as_json(),
+            attributes.as_json(),
             purl=f"pkg:pypi/{metadata.project}@{quote(metadata.version)}?file_name={quote(file_name)}",
-            licence=one_line(metadata.licence),
+            licence=metadata.licence,
         )
 
 

@@ -57,7 +57,7 @@ def choose_index(wanted: str | None, config: Config, mirrored: Callable[[str], s
 
 def configured_index() -> str | None:
     """The index URL in pip's configuration on this machine, its environment variables included."""
-    command = [sys.executable, "-m", "pip", "config", "list"]
+    command = [sys.executable, "-P", "-m", "pip", "config", "list"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     settings = dict(_SETTING.findall(done.stdout))
     return next((settings[scope] for scope in _PRECEDENCE if scope in settings), None)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from pydantic import Field, StringConstraints, field_validator
 
 from bundler.model.target import StrictModel
 
-PythonVersion = Annotated[str, StringConstraints(pattern=r"^3\.\d{1,2}(\.\d{1,2})?$")]
-GlibcVersion = Annotated[str, StringConstraints(pattern=r"^2\.\d{1,2}$")]
+PythonVersion = Annotated[str, StringConstraints(pattern=r"^3\.[0-9]{1,2}(\.[0-9]{1,2})?$")]
+GlibcVersion = Annotated[str, StringConstraints(pattern=r"^2\.[0-9]{1,2}$")]
 IndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+ProjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=255)]
 Entry = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz")
+_PLACES = ("http://", "https://")
+_VARIABLE = re.compile(r"\$\{\w+\}")  # pip would fill it in, whoever wrote the line
 _VERSION_CONTROL = re.compile(r"(^|@\s*)(git|hg|svn|bzr)\+|^-e\b|^--editable\b")
 
 
@@ -24,7 +29,7 @@ def names_file(entry: str) -> bool:
     `requirements.txt` is a valid project name too (PEP 508), so the suffixes .txt and .in decide before the grammar.
     """
     location, _, _ = entry.partition("#")
-    if location.startswith(("http://", "https://")):
+    if location.startswith(_PLACES):
         return not location.endswith(ARCHIVES)
     return " " not in entry and entry.endswith((".txt", ".in"))
 
@@ -43,8 +48,10 @@ class Spec(StrictModel):
     constraints: tuple[Entry, ...] = Field(
         default=(), description="versions to keep to where a package is needed; written as in `requirements`"
     )
-    sdist: Literal["build", "refuse"] = Field(
-        default="build", description="what to do about a package that has no wheel: build one from its source, or stop"
+    sdist: Literal["refuse", "build"] | tuple[ProjectName, ...] = Field(
+        default="refuse",
+        description="what to do about a package that has no wheel: stop, or build one from its source in a sandbox; "
+        "a list names the packages that may be built",
     )
     index_url: IndexUrl | None = Field(
         default=None, description="the PEP 503 index to resolve from; else pip's own configuration says it, else PyPI"
@@ -69,6 +76,13 @@ class Spec(StrictModel):
         return entries
 
     @property
+    def sources(self) -> frozenset[str] | None:
+        """The projects, by their normalized names, that may be built from source; None: any."""
+        if self.sdist == "build":
+            return None
+        return frozenset(map(canonicalize_name, () if self.sdist == "refuse" else self.sdist))
+
+    @property
     def glibc_version(self) -> tuple[int, int] | None:
         """`glibc` as two numbers."""
         if self.glibc is None:
@@ -79,20 +93,21 @@ class Spec(StrictModel):
 
 def check_requirement(entry: str) -> None:
     """Raise ValueError unless `entry` is a PEP 508 requirement or the URL of a wheel or source distribution."""
-    # The closed side reads this module for the profile's schema, and has no packaging.
-    from packaging.requirements import InvalidRequirement, Requirement
-
+    if _VARIABLE.search(entry):
+        raise ValueError(f"{entry!r}: variables of the environment are not filled in; write what is meant")
     if _VERSION_CONTROL.search(entry):
         raise ValueError(
             f"{entry!r}: a checkout has no digest that could be verified; build a wheel of it and name that by its URL"
         )
-    if entry.startswith(("http://", "https://")):
+    if entry.startswith(_PLACES):
         return
     try:
-        Requirement(entry)
-    except InvalidRequirement as error:
-        reason = str(error).splitlines()[0]
+        url = Requirement(entry).url
+    except (InvalidRequirement, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
         raise ValueError(
             f"{entry!r} is neither a requirement such as 'ansible==11.13.0' ({reason}) nor a requirements file "
             "(a path ending in .txt or .in, or a URL)"
         ) from None
+    if url is not None and not url.startswith(_PLACES) and not (url.startswith("file:///") and url.endswith(".whl")):
+        raise ValueError(f"{entry!r}: only http, https, and wheels by file:/// are places to take a package from")

@@ -1,0 +1,240 @@
+"""What an index may make pip do: bytes, time and memory have a limit, links lead to the web, and no program starts.
+
+pip believes its index. Here the index is a stranger: what goes beyond these bounds ends the run with a `RefusedError`,
+which says so in words of bundler's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pip
+from pip._internal.exceptions import UnsupportedWheel
+from pip._internal.index import collector, package_finder
+from pip._internal.metadata.importlib import _dists
+from pip._internal.models.link import Link
+from pip._internal.network import download, session
+from pip._internal.network import utils as network
+from pip._internal.network.session import PipSession
+from pip._internal.utils import wheel as wheel_files
+from pip._vendor.requests.models import Response
+
+PAGE_LIMIT = 64 << 20  # bytes of a page; the largest on PyPI have some ten MiB
+METADATA_LIMIT = 8 << 20  # bytes of the metadata of a wheel
+FILE_LIMIT = 8 << 30  # bytes of a wheel or source distribution that has to be looked into
+PAGES_LIMIT = 1 << 30  # bytes of all pages of one run
+PROJECTS_LIMIT = 5000  # of one run
+MEMORY_LIMIT = 3 << 30  # bytes of the whole process
+SLOWEST = 1 << 10  # bytes a second
+PAGE_SECONDS = 600  # of one page, however steadily it comes
+
+_DIGESTS = {"sha256", "sha384", "sha512"}
+_PROGRAMS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn", "subprocess.Popen"}
+_ELSEWHERE = "name another index in `wheels.index_url`, or take what leads there out of the profile"
+
+
+class RefusedError(Exception):
+    """What an index or a package said is not followed. `kind` is the error that bundler makes of it."""
+
+    def __init__(self, kind: str, message: str, hint: str = _ELSEWHERE) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.hint = kind, message, hint
+
+
+def refusal_behind(error: BaseException | None) -> RefusedError | None:
+    """The refusal that led to `error`; None where something else did."""
+    while error is not None and not isinstance(error, RefusedError):
+        if isinstance(error, MemoryError):
+            return RefusedError("fetch", f"pip needs more than {MEMORY_LIMIT} bytes of memory for what the index says")
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def replace(owner: Any, name: str, stand_in: object) -> None:
+    """Set a name that must exist: an absent one means that this release of pip works in another way."""
+    getattr(owner, name)
+    setattr(owner, name, stand_in)
+
+
+class _Asked(threading.local):
+    """What this thread asks for at the moment."""
+
+    url = ""
+    limit = FILE_LIMIT
+
+
+asked = _Asked()
+
+
+def too_large(url: str, limit: int, what: str) -> RefusedError:
+    return RefusedError("fetch", f"{url}: larger than the {limit} bytes that {what} may have")
+
+
+def keep_within(patience: float) -> None:
+    """Set every bound. `patience`: seconds after which whoever sends next to nothing is given up."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+    # pip asks lsb_release and rustc for words about this machine, to tell each index.
+    replace(session, "user_agent", lambda: f"pip/{pip.__version__}")
+    sys.addaudithook(_start_nothing)
+    _pace(patience)
+    _measure_answers()
+    _stay_on_the_web()
+    _read_only_metadata()
+    _understand_pages()
+
+
+def _start_nothing(event: str, _: object) -> None:
+    if event in _PROGRAMS:
+        raise RefusedError("resolve", f"pip was about to start a program ({event}), which it need not do to resolve")
+
+
+def _pace(patience: float) -> None:
+    """Every byte of an answer, with or without TLS, passes here; `patience` also bounds the wait for the first."""
+    readinto: Callable[..., int | None] = socket.SocketIO.readinto
+
+    def paced(self: Any, buffer: Any) -> int | None:
+        now = time.monotonic()
+        since, came = getattr(self, "pace", (now, 0))
+        if now - since >= patience:
+            if came < SLOWEST * patience:
+                raise RefusedError("fetch", f"{asked.url}: only {came} bytes came in {now - since:.0f} seconds")
+            since, came = now, 0
+        count = readinto(self, buffer)
+        self.pace = since, came + (count or 0)
+        self.total = getattr(self, "total", 0) + (count or 0)
+        if self.total > FILE_LIMIT:
+            raise too_large(asked.url, FILE_LIMIT, "a file")
+        return count
+
+    replace(socket.SocketIO, "readinto", paced)
+
+
+def _measure_answers() -> None:
+    """What is read into memory is a page; what is written to disk may be larger, where more is expected."""
+    send: Callable[..., Response] = PipSession.send
+    content: Callable[..., Iterator[bytes]] = Response.iter_content
+    to_disk: Callable[..., Iterator[bytes]] = network.response_chunks
+    spent = 0
+
+    def sent(self: PipSession, request: Any, **named: Any) -> Response:
+        asked.url = request.url
+        response = send(self, request, **named)
+        if "," in response.headers.get("Content-Encoding", ""):
+            raise RefusedError("fetch", f"{request.url}: packed more than once")
+        return response
+
+    def measured(self: Response, *given: Any, **named: Any) -> Iterator[bytes]:
+        nonlocal spent
+        taken, begun = 0, time.monotonic()
+        for chunk in content(self, *given, **named):
+            taken, spent = taken + len(chunk), spent + len(chunk)
+            if taken > PAGE_LIMIT:
+                raise too_large(self.url, PAGE_LIMIT, "a page of an index")
+            if spent > PAGES_LIMIT:
+                raise too_large(self.url, PAGES_LIMIT, "all pages together")
+            if time.monotonic() - begun > PAGE_SECONDS:
+                raise RefusedError("fetch", f"{self.url}: the page takes longer than {PAGE_SECONDS} seconds")
+            yield chunk
+
+    def written(response: Response, *given: Any, **named: Any) -> Iterator[bytes]:
+        taken = 0
+        for chunk in to_disk(response, *given, **named):
+            taken += len(chunk)
+            if taken > asked.limit:
+                raise too_large(response.url, asked.limit, "the metadata of a package")
+            yield chunk
+
+    replace(PipSession, "send", sent)
+    replace(Response, "iter_content", measured)
+    replace(download, "response_chunks", written)
+
+
+def _stay_on_the_web() -> None:
+    """Links of a page and redirects lead to http and https; not to files, nor to what only this machine can reach."""
+    start: Callable[..., None] = PipSession.__init__
+    target: Callable[..., str | None] = PipSession.get_redirect_target
+    metadata_link: Callable[[Link], Link | None] = Link.metadata_link
+
+    def without_files(self: PipSession, *given: Any, **named: Any) -> None:
+        # No cache either: each answer is asked for once, and writing it takes longer than the asking.
+        start(self, *given, **{**named, "cache": None})
+        del self.adapters["file://"]
+
+    def target_of(self: PipSession, response: Response) -> str | None:
+        found = target(self, response)
+        if found is not None:
+            _check_step(response.url, urljoin(response.url, found))
+        return found
+
+    def on_the_web(make: Callable[..., Link | None]) -> classmethod[Link, ..., Link | None]:
+        def made(cls: type[Link], *given: Any, **named: Any) -> Link | None:
+            link = make(cls, *given, **named)
+            return link if link is not None and link.scheme in ("http", "https") else None
+
+        return classmethod(made)
+
+    def vouched_for(self: Link) -> Link | None:
+        # Without a digest it would be believed of a wheel that may say something else; then the wheel itself is read.
+        link = metadata_link(self)
+        return link if link is not None and self.is_wheel and _DIGESTS & set(link._hashes) else None
+
+    replace(PipSession, "__init__", without_files)
+    replace(PipSession, "get_redirect_target", target_of)
+    replace(Link, "metadata_link", vouched_for)
+    for name in ("from_json", "from_element"):
+        replace(Link, name, on_the_web(getattr(Link, name).__func__))
+
+
+def _check_step(url: str, to: str) -> None:
+    here, there = urlsplit(url), urlsplit(to)
+    if there.scheme not in ("http", "https") or (here.scheme, there.scheme) == ("https", "http"):
+        raise RefusedError("fetch", f"{url}: it redirects to {to}, which is not as safe")
+    if _is_this_machine(there.hostname) and not _is_this_machine(here.hostname):
+        raise RefusedError("fetch", f"{url}: it redirects to {to}, which is this machine")
+
+
+def _is_this_machine(host: str | None) -> bool:
+    try:
+        address = ipaddress.ip_address(host or "")
+    except ValueError:
+        return (host or "").rstrip(".").rpartition(".")[2] == "localhost"
+    return address.is_loopback or address.is_unspecified or address.is_link_local
+
+
+def _read_only_metadata() -> None:
+    """Of a wheel's .dist-info pip needs METADATA and WHEEL; by itself it unpacks all of it, of whatever size."""
+
+    def measured(source: Any, path: str) -> bytes:
+        if path.rpartition("/")[2] not in ("METADATA", "WHEEL"):
+            return b""
+        try:
+            with source.open(path) as file:
+                found: bytes = file.read(METADATA_LIMIT + 1)
+        except (KeyError, RuntimeError, ValueError, OSError, EOFError) as error:
+            raise UnsupportedWheel(f"could not read {path!r}: {error!r}") from None
+        if len(found) > METADATA_LIMIT:
+            raise too_large(f"{source.filename}/{path}", METADATA_LIMIT, "the metadata of a package")
+        return found
+
+    replace(wheel_files, "read_wheel_metadata_file", measured)
+    replace(_dists, "read_wheel_metadata_file", measured)
+
+
+def _understand_pages() -> None:
+    parse: Callable[..., Any] = collector.parse_links
+
+    def parsed(page: Any) -> list[Link]:
+        try:
+            return list(parse(page))
+        except (ValueError, TypeError, AttributeError, KeyError, AssertionError, RecursionError) as error:
+            raise RefusedError("fetch", f"{page.url}: not a page of an index: {error}"[:500]) from None
+
+    replace(package_finder, "parse_links", parsed)
