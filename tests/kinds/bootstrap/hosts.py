@@ -15,9 +15,12 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
 from bundler.bundle.reader import Bundle
+from bundler.errors import TrustError
 from bundler.templates import render
 from tests.bundle.bundles import write_bundle
 
+ADDRESS = ("--address", "192.168.10.10")
+TRUST = TrustError.exit_code
 BOOTSTRAP = ("python3.12", "nginx", "podman", "policycoreutils-python-utils")
 WHEEL = "bootstrap/wheels/bundler-1-py3-none-any.whl"
 _MEMBERS = ("baseos/Packages/nginx.rpm", "baseos/repodata/repomd.xml")
@@ -93,6 +96,23 @@ class Host:
         path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         return subprocess.run(argv, env=path | dict(environment or {}), capture_output=True, text=True, check=False)
 
+    def takes(self, bundle: Path, *arguments: str) -> str:
+        """What install.sh says of a bundle that it has to take."""
+        done = self.run(str(bundle), *arguments, *ADDRESS)
+        assert done.returncode == 0, done.stderr
+        assert self.calls[-1].startswith(f"bundler install {bundle} --id {id_of(bundle)} ")
+        return done.stderr
+
+    def refuses(self, bundle: Path, *arguments: str, code: int = TRUST) -> str:
+        """What it says of one that it must not take: nothing of it ran, and nothing is left."""
+        done = self.run(str(bundle), *arguments, *ADDRESS)
+        assert done.returncode == code, done.stderr
+        assert "error: " in done.stderr
+        assert "\nhint: " in done.stderr
+        assert not self.ran
+        assert (self.folder / "left").read_text() == ""
+        return done.stderr
+
     @property
     def calls(self) -> list[str]:
         file = self.folder / "calls"
@@ -127,6 +147,11 @@ class Host:
         bundle = write_bundle(target, contents)
         (self.folder / "unpacked/bootstrap/install.sh").write_bytes(contents["bootstrap/install.sh"])
         return bundle
+
+    def forges(self, bundle: Path) -> Path:
+        """In place of `bundle`, the genuine install.sh with another bundler, all digests in order."""
+        bundle.unlink()
+        return self.write(bundle, {WHEEL: b"a wheel that takes over"})
 
 
 @dataclass
