@@ -93,7 +93,7 @@ class Host:
 
     def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         signals = "--default-signal=HUP,INT,TERM"  # whatever ignores them around the tests
-        argv = ["env", signals, "unshare", "--mount", "sh", "-c", _INSIDE, "sh", str(self.folder), *arguments]
+        argv = ["/usr/bin/env", signals, "unshare", "--mount", "sh", "-c", _INSIDE, "sh", str(self.folder), *arguments]
         path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         return subprocess.run(argv, env=path | dict(environment or {}), capture_output=True, text=True, check=False)
 
