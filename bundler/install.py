@@ -15,7 +15,7 @@ from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import write_receipt
 from bundler.bundle.signature import trusted_keys, vouched
-from bundler.errors import BundleError, SiteError
+from bundler.errors import BundleError, SiteError, TrustError
 from bundler.kinds import KINDS
 from bundler.kinds.base import Step
 from bundler.model.items import Item
@@ -65,14 +65,24 @@ class Outlook:
     installed: bool
 
 
-def install(path: Path, config: SiteConfig, *, progress: Progress, signature: Path | None = None) -> Installed:
+def install(
+    path: Path,
+    config: SiteConfig,
+    *,
+    progress: Progress,
+    signature: Path | None = None,
+    expected: str | None = None,
+) -> Installed:
     """Serve the bundle at `path` on the site; its `signature` lies beside it if it is not named.
+
+    Where its id has to be the `expected` one, TrustError is raised for any other.
 
     One pass: each object goes from the tar straight to where it is served from. Nothing is published before all of it
     arrived and verified; until the switch at the end the running release is as it was, and running it again goes on.
     """
     config = settled(config)
     with Bundle(path, progress, _vouched(path, config, signature)) as bundle:
+        _check_id(bundle, expected)
         by_section = items_by_section(bundle.manifest.items, str(path))
         progress.start("installing", bundle.unchecked())
         site = Site(config)
@@ -118,6 +128,14 @@ def _in_its_order(bundle: Bundle, content: Content, steps: Iterable[Step]) -> No
 def _vouched(path: Path, config: SiteConfig, signature: Path | None) -> str | None:
     """The digest that somebody trusted here has signed; None where nobody has to. Raises TrustError, ConfigError."""
     return vouched(path, trusted_keys(Path(key) for key in config.trusted_keys), signature)
+
+
+def _check_id(bundle: Bundle, expected: str | None) -> None:
+    if expected not in (None, bundle.manifest.id):
+        raise TrustError(
+            f"the id of {bundle.path} is {bundle.manifest.id}, not {expected}",
+            hint="carry it again, or ask who approved it which one it was",
+        )
 
 
 def _completed(bundle: Bundle, site: Site) -> Content:
@@ -177,9 +195,10 @@ def _publish(
     return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
 
 
-def outlook(path: Path, config: SiteConfig, signature: Path | None = None) -> Outlook:
-    """What installing the bundle at `path` would do. Changes nothing."""
+def outlook(path: Path, config: SiteConfig, signature: Path | None = None, expected: str | None = None) -> Outlook:
+    """What installing the bundle at `path` would do, with what `install` takes. Changes nothing."""
     with Bundle(path, vouched=_vouched(path, config, signature)) as bundle:
+        _check_id(bundle, expected)
         manifest = bundle.manifest
         items_by_section(manifest.items, str(path))
         needed = sum(obj.size for obj in bundle.layout.payload)

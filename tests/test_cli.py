@@ -140,6 +140,19 @@ def test_a_signed_bundle_is_asked_for(tmp_path: Path, profile: Path) -> None:
     assert run("install", built["bundle"], "--site", site, "--dry-run").returncode == 0
 
 
+@pytest.mark.parametrize("only_ask", [(), ("--dry-run",)])
+def test_another_bundle_than_was_approved_is_not_installed(tmp_path: Path, only_ask: tuple[str, ...]) -> None:
+    bundle = write_bundle(tmp_path / "demo-1.0.tar", {"files/a": b"a"})
+    approved = answer("inspect", bundle)["id"]
+    write_bundle(bundle, {"files/a": b"b"})
+    site = ("--address", "127.0.0.1", "--root", tmp_path / "site")
+    done = run("install", bundle, "--id", approved, *site, *only_ask)
+    assert done.returncode == errors.TrustError.exit_code
+    assert f"not {approved}" in done.stderr
+    assert not (tmp_path / "site").exists()
+    assert run("install", bundle, "--id", answer("inspect", bundle)["id"], *site, "--dry-run").returncode == 0
+
+
 def test_plan_counts_and_writes_nothing(tmp_path: Path, profile: Path) -> None:
     before = sorted(tmp_path.iterdir())
     document = answer("plan", profile)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from bundler.bundle.layout import MTIME
 from bundler.bundle.manifest import FORMAT, Manifest
-from bundler.model import json_text
+from bundler.model import by_hand, json_text
 from bundler.model.contents import sorted_items
 from bundler.model.items import Download, Item, Made, Object
 from bundler.model.lock import Lock
@@ -22,10 +22,9 @@ SBOM = "sbom.cdx.json"
 _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"  # what stands for itself in a URL that is quoted already
 _INSTALL = "bootstrap/install.sh"
 _BARE = """
-On an admin host that has nothing yet, not even bundler, as root:
+An admin host that has nothing yet, not even bundler, is set up from there, as root. The manifest has the digest of
+every file: install.sh is held to it by hand, and holds the others to it before it uses them.
 
-  tar xf FOLDER.tar --strip-components=1 FOLDER/bootstrap
-  sh bootstrap/install.sh FOLDER.tar --address A
 """
 
 
@@ -66,7 +65,7 @@ def readme(lock: Lock) -> bytes:
     held = "\n".join(f"  {kind:<8} {count} items" for kind, count in sorted(counts.items()))
     folder = f"{lock.name}-{lock.version}"
     with_bootstrap = any(obj.path == _INSTALL for obj in lock.objects)
-    bare = _BARE.replace("FOLDER", folder) if with_bootstrap else ""
+    bare = f"{_BARE}{by_hand.set_up(folder)}" if with_bootstrap else ""
     return f"""{folder}: an air-gap bundle (format {FORMAT}), {size} bytes of payload
 
 {held}
@@ -76,10 +75,14 @@ With bundler:
   bundler inspect {folder}.tar               what is in it
   bundler verify  {folder}.tar               whether every byte arrived
   bundler install {folder}.tar --address A   serve it on the admin host whose address is A
-{bare}
+
+Without bundler, see that somebody vouches for the bundle before anything of it runs. A forged one can have another text
+here: bundler's documentation has the same lines.
+
+{by_hand.check(folder)}{bare}
 Without bundler, after `tar xf {folder}.tar && cd {folder}`:
 
-  sha256sum -c SHA256SUMS                                         every byte
+  sha256sum -c SHA256SUMS                                         whether every byte arrived; nobody signs this list
   dnf --repofrompath=x,file://$PWD/rpms/DISTRO/RELEASE/REPO ...   each REPO is a yum repository
   skopeo copy oci:images:REFERENCE ...                            images/ is an OCI image layout
   pip install --no-index --find-links wheels NAME                 wheels/ is a folder of wheels

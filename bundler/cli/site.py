@@ -31,6 +31,7 @@ from bundler.sizes import human
 @click.option("--tls", type=Tls(), metavar="SELF-SIGNED|FILES", help=Tls.text)
 @click.option("--login", metavar="USER", help="Let nobody read who does not log in as USER; needs TLS.")
 @signature_option
+@click.option("--id", "expected", metavar="ID", help="The id that was approved: a bundle with another is refused.")
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and whether there is room; change nothing.")
 @command
 def install(
@@ -43,6 +44,7 @@ def install(
     tls: Mapping[str, str] | str | None,
     login: str | None,
     signature: Path | None,
+    expected: str | None,
     dry_run: bool,
 ) -> Answer:
     """Serve BUNDLE from this host: load it, verify it, then switch to it.
@@ -54,7 +56,7 @@ def install(
 
     config = read_site(site_file, address=address, root=root, services=services, tls=tls, login=login)
     if dry_run:
-        outlook = pipeline.outlook(bundle, config, signature)
+        outlook = pipeline.outlook(bundle, config, signature, expected)
         document: dict[str, Any] = {
             "name": outlook.name,
             "version": outlook.version,
@@ -65,7 +67,7 @@ def install(
         state = "is installed already" if outlook.installed else "would be installed"
         room = f"it needs at most {human(outlook.needed)}; {human(outlook.available)} are free"
         return Answer(document, [f"{outlook.name} {outlook.version} {state} at {outlook.url}", room])
-    done = pipeline.install(bundle, config, progress=common.progress(), signature=signature)
+    done = pipeline.install(bundle, config, progress=common.progress(), signature=signature, expected=expected)
     document = {"name": done.name, "version": done.version, "id": done.id, "url": done.url}
     document |= {"changed": done.changed, "objects_written": done.objects, "bytes_written": done.size}
     if not done.changed:

@@ -2,8 +2,9 @@
 
 bootstrap.names     the packages that were asked for
 bootstrap.members   the bundle's paths of their closure, of its repositories' metadata and of the keys
-bootstrap.size      bytes of all these
 bootstrap.repo      a .repo file over them; @HERE@ stands for the folder they were extracted to
+
+What each of them is held to, and its size, stands in the manifest.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ def bootstrap(
     texts = {
         "names": "".join(f"{name}\n" for name in names),
         "members": members,
-        "size": f"{sum(obj.size for obj in objects)}\n",
         "repo": "\n".join(map(_section, repos)),
     }
     kept = tuple(upstream.keep(f"{folder}/bootstrap.{name}", text.encode()) for name, text in texts.items())

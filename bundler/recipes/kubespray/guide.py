@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from bundler.model import by_hand
 from bundler.model.items import Item
 from bundler.recipes.kubespray.addresses import FOLDER, NETRC, Site
 from bundler.recipes.kubespray.attributes import KubesprayAttributes
@@ -57,6 +59,7 @@ sudo mkdir -p /opt/cilium && sudo curl -fsS --netrc {shlex.quote(site.url_of(pat
 and in `offline.yml` set `cilium_install_extra_flags: --chart-directory /opt/cilium/cilium`.
 """
     archive = shlex.quote(site.url_of(attributes.tree))
+    folder = f"{served.name}-{served.version}"
     setup_url = f"{site.nodes}/node-setup.yml"
     return f"""\
 # Kubespray {item.version} from {served.name} {served.version}
@@ -102,7 +105,21 @@ venv/bin/ansible-playbook -i {inventory} node-setup.yml{netrc}
 
 On Enterprise Linux 10 the module br_netfilter is in kernel-modules-extra, which must be of the running kernel's
 version: `dnf install kernel-core kernel-modules-extra && reboot` on each node.
-"""
+
+## An admin host, before all that
+
+This site was set up from {folder}.tar. Before anything of that bundle runs on another machine without bundler, see that
+somebody vouches for it; for the next bundle, put its name into these lines:
+
+{_code(by_hand.check(folder))}
+Where the bundle has bootstrap/install.sh, hold that to the manifest too; it does so itself with all else. As root:
+
+{_code(by_hand.set_up(folder))}"""
+
+
+def _code(text: str) -> str:
+    """`text` with the lines that are indented by two as Markdown has code."""
+    return textwrap.indent(text, "  ", lambda line: line.startswith("  "))
 
 
 def _compression(path: str) -> str:

@@ -1,173 +1,178 @@
-"""What install.sh would do on Rocky 9 and 10: run for real in a mount namespace, its host's commands recorded.
+"""What install.sh does on Rocky 9 and 10 with a bundle that somebody vouches for.
 
-`python3` is 3.9 on the one and 3.12 on the other; rpm says what is there, dnf installs nothing but notes how it was
-called and with which repositories. tests/e2e/test_machines.py runs it all for real on machines that are Debian's.
+tests/e2e/test_machines.py runs it all for real on machines that are Debian's.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import subprocess
-import tarfile
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
 import pytest
 
-from bundler.templates import render
+from tests.kinds.bootstrap.hosts import Host, id_of
 
-_BOOTSTRAP = ("python3.12", "nginx", "podman", "policycoreutils-python-utils")
-_REPO = "[bundle-baseos]\nname=baseos\nbaseurl=file://@HERE@/rpms/rocky/{release}/baseos/\ngpgcheck=1\n"
-# Places of the machine that the script looks at and changes, each put in place for it alone.
-_INSIDE = """\
-set -eu
-mount --bind "$1/os-release" /etc/os-release
-for folder in /opt /run /usr/local/bin /var/tmp; do
-    mount -t tmpfs tmpfs "$folder"
-done
-mkdir -p /run/systemd/system
-shift
-cd "$1"
-shift
-exec sh bootstrap/install.sh "$@"
+_PRIVATE = r"/var/tmp/bundler\.\w{10}"
+# A local user who waits for a folder to be made, and who makes all that he can guess.
+_ATTACK = """\
+while :; do
+    for folder in /var/tmp/bundler-bootstrap /var/tmp/bundler.*; do
+        mkdir -p "$folder/repos.d" "$folder/bundle"
+        ln -sfn /etc/shadow "$folder/manifest.json"
+        echo '[evil]' >"$folder/repos.d/evil.repo"
+        mv "$folder" "$folder-away"
+    done
+done 2>/dev/null
 """
 
 
-@dataclass
-class Host:
-    """A machine of a release: what its commands say, and what was asked of them."""
-
-    folder: Path
-    release: str
-
-    def command(self, name: str, script: str) -> None:
-        path = self.folder / "bin" / name
-        note = f'printf "%s\\n" "${{0##*/}} $*" >>{self.folder}/calls'
-        path.write_text(f"#!/bin/sh\n{note}\n{script}\n")
-        path.chmod(0o755)
-
-    def python(self, name: str, version: str) -> None:
-        """A Python that says its version and makes environments whose pip `installs` bundler."""
-        self.command(
-            name,
-            f'if [ "$1" = -c ]; then [ "$3" = {version} ]; exit; fi\n'
-            'if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi\n'
-            'if [ "$1 $2 $3" = "-m pip install" ]; then\n'
-            f'    cp {self.folder}/bin/bundler "${{0%/*}}/bundler"\nfi',
-        )
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": f"{self.folder / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"}
-        argv = ["unshare", "--mount", "--", "sh", "-c", _INSIDE, "sh", str(self.folder), str(self.folder / "unpacked")]
-        return subprocess.run([*argv, *arguments], env=environment, capture_output=True, text=True, check=False)
-
-    @property
-    def calls(self) -> list[str]:
-        return (self.folder / "calls").read_text().splitlines()
-
-
-@pytest.fixture(params=["9", "10"])
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
-    if os.geteuid() != 0 or not shutil.which("unshare"):
-        pytest.skip("needs root, for a mount namespace")
-    release: str = request.param
-    made = Host(tmp_path, release)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "os-release").write_text(f'ID="rocky"\nVERSION_ID="{release}.1"\n')
-    made.command("rpm", 'for name; do :; done; case " $THERE " in *" $name "*) ;; *) exit 1 ;; esac')
-    there = "podman" if release == "9" else "podman python3.12"
-    (tmp_path / "bin/rpm").write_text((tmp_path / "bin/rpm").read_text().replace("$THERE", there))
-    made.command("bundler", "")
-    made.command("ss", "")
-    made.command("uname", "echo x86_64")
-    if release == "10":
-        made.python("python3", "3.12")
-        made.command("dnf", "")
-    else:
-        made.python("python3", "3.9")
-        made.python("later", "3.12")
-        # What dnf was to read, and what there is once it has installed it.
-        made.command(
-            "dnf",
-            f"cat /var/tmp/bundler-bootstrap/repos.d/*.repo >{tmp_path}/repo\n"
-            f"cp {tmp_path}/bin/later {tmp_path}/bin/python3.12",
-        )
-    return made
-
-
-@pytest.fixture
-def bundle(host: Host, tmp_path: Path) -> Path:
-    """A bundle of the parts that the script reads, and its bootstrap folder unpacked beside it."""
-    folder, rpms = tmp_path / "b-1", f"rpms/rocky/{host.release}"
-    values = {"distro": "rocky", "release": host.release, "arch": "x86_64", "python": "3.12"}
-    files = {
-        "bootstrap/install.sh": render("bundler.kinds.bootstrap", "install.sh.j2", **values),
-        "bootstrap/uninstall.sh": "#!/bin/sh\n",
-        "bootstrap/requirements.txt": "bundler==1 --hash=sha256:0\n",
-        f"{rpms}/bootstrap.names": "".join(f"{name}\n" for name in _BOOTSTRAP),
-        f"{rpms}/bootstrap.members": f"{rpms}/baseos/Packages/nginx.rpm\n{rpms}/baseos/repodata/repomd.xml\n",
-        f"{rpms}/bootstrap.size": "1000\n",
-        f"{rpms}/bootstrap.repo": _REPO.format(release=host.release),
-        f"{rpms}/baseos/Packages/nginx.rpm": "an rpm",
-        f"{rpms}/baseos/Packages/other.rpm": "another, which nobody asked for",
-        f"{rpms}/baseos/repodata/repomd.xml": "<repomd/>",
-    }
-    sums = "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {path}\n" for path, text in files.items())
-    for path, text in {"SHA256SUMS": sums, **files}.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    with tarfile.open(tmp_path / "b-1.tar", "w") as archive:
-        for path in ("SHA256SUMS", *files):
-            archive.add(folder / path, f"b-1/{path}")
-    shutil.copytree(folder / "bootstrap", tmp_path / "unpacked" / "bootstrap")
-    return tmp_path / "b-1.tar"
-
-
-def test_what_it_takes_from_the_bundle(host: Host, bundle: Path, tmp_path: Path) -> None:
-    done = host.run(str(bundle), "--address", "192.168.10.10", "--root", str(tmp_path / "data"))
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_what_it_takes_from_the_bundle(host: Host, bundle: Path, tmp_path: Path, shell: str) -> None:
+    (host.folder / "usr/bin/sh").symlink_to(f"/usr/bin/{shell}")
+    done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10", "--root", str(tmp_path / "data"))
     assert done.returncode == 0, done.stderr
     (dnf,) = [call for call in host.calls if call.startswith("dnf ")]
-    assert "--setopt=reposdir=/var/tmp/bundler-bootstrap/repos.d" in dnf
+    assert re.search(f"--setopt=reposdir={_PRIVATE}/repos.d ", dnf)
     # Rocky 9's Python is 3.9, too old; Rocky 10 has 3.12 by itself. podman is there on both.
     missing = "nginx policycoreutils-python-utils"
     assert dnf.endswith(f" install {'python3.12 ' if host.release == '9' else ''}{missing}")
-    if host.release == "9":
-        assert "baseurl=file:///var/tmp/bundler-bootstrap/rpms/rocky/9/baseos/" in (tmp_path / "repo").read_text()
-        assert "gpgcheck=1" in (tmp_path / "repo").read_text()
+    repo = (host.folder / "repo").read_text()
+    assert re.search(f"baseurl=file://{_PRIVATE}/bundle/rpms/rocky/{host.release}/baseos/", repo)
+    assert "gpgcheck=1" in repo
+    taken = (host.folder / "taken").read_text().split()
+    assert f"rpms/rocky/{host.release}/baseos/Packages/nginx.rpm" in taken
+    assert not [path for path in taken if path.endswith("other.rpm")]
     program = "python3.12" if host.release == "9" else "python3"
-    venv = [call for call in host.calls if "-m venv" in call]
-    assert [call.split()[0] for call in venv] == [program]
+    (venv,) = [call for call in host.calls if "-m venv" in call]
+    assert venv.startswith(f"{program} -I ")
     (pip,) = [call for call in host.calls if "-m pip install" in call]
-    for option in ("--no-index", "--require-hashes", "--find-links", "--no-cache-dir"):
+    for option in ("python -I", "--no-index", "--require-hashes", "--no-cache-dir"):
         assert option in pip
-    assert host.calls[-1] == f"bundler install {bundle} --address 192.168.10.10 --root {tmp_path}/data"
+    assert re.search(f"--find-links {_PRIVATE}/bundle/bootstrap/wheels", pip)
+    rest = f"--address 192.168.10.10 --root {tmp_path}/data"
+    assert host.calls[-1] == f"bundler install {bundle} --id {id_of(bundle)} {rest}"
 
 
-def test_damaged_packages_are_not_installed(host: Host, bundle: Path) -> None:
+def test_its_folder_is_roots_alone_and_goes_away(host: Host, bundle: Path) -> None:
+    done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10")
+    assert done.returncode == 0, done.stderr
+    assert (host.folder / "mode").read_text() == "700 root\n"
+    assert (host.folder / "left").read_text() == ""
+
+
+def test_its_folder_goes_away_when_it_fails(host: Host, bundle: Path) -> None:
+    host.command("dnf", "exit 1")
+    assert host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10").returncode == 1
+    assert (host.folder / "left").read_text() == ""
+
+
+@pytest.mark.parametrize("signal", ["HUP", "INT", "TERM"])
+def test_its_folder_goes_away_when_it_is_stopped(host: Host, bundle: Path, signal: str) -> None:
+    host.command("dnf", f"kill -{signal} $PPID")
+    done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10")
+    assert done.returncode in (129, 130, 143)
+    assert (host.folder / "left").read_text() == ""
+    assert not [call for call in host.calls if "venv" in call]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_local_user_has_no_say_in_what_dnf_reads(host: Host, bundle: Path, attempt: int) -> None:
+    (host.folder / "attack").write_text(_ATTACK)
+    done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10")
+    assert done.returncode == 0, (attempt, done.stderr)
+    assert "evil" not in (host.folder / "repo").read_text()
+    assert "bundler-bootstrap" not in "\n".join(host.calls)
+    # He is there, and made what can be guessed.
+    assert "bundler-bootstrap" in (host.folder / "left").read_text()
+
+
+def test_the_environment_has_no_say(host: Host, bundle: Path, tmp_path: Path) -> None:
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    for name in ("tar", "sha256sum", "find", "python3", "env"):
+        (evil / name).write_text(f'#!/bin/sh\ntouch {tmp_path}/ran\nexec /usr/bin/{name} "$@"\n')
+        (evil / name).chmod(0o755)
+    variables = {
+        "PATH": f"{evil}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "TAR_OPTIONS": f"--to-command={evil}/tar",
+        "ENV": str(evil / "tar"),
+        "BASH_ENV": str(evil / "tar"),
+        "BASH_FUNC_tar%%": f"() {{ touch {tmp_path}/ran; }}",
+        "TMPDIR": str(tmp_path),
+        "CDPATH": str(evil),
+        "IFS": "/",
+        "PIP_INDEX_URL": "https://evil.example",
+        "PYTHONPATH": str(evil),
+    }
+    host.command("bundler", f"env >{host.folder}/environment")
+    done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10", environment=variables)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "ran").exists()
+    assert "evil" not in (host.folder / "environment").read_text()
+
+
+@pytest.mark.parametrize("was", [b"an rpm", b"a wheel"])
+def test_damaged_files_are_not_used(host: Host, bundle: Path, was: bytes) -> None:
+    approved = id_of(bundle)
     data = bundle.read_bytes()
-    assert data.count(b"an rpm") == 1
-    bundle.write_bytes(data.replace(b"an rpm", b"no rpm"))
-    done = host.run(str(bundle), "--address", "192.168.10.10")
-    assert done.returncode == 1
-    assert "nginx.rpm" in done.stdout + done.stderr
-    assert not [call for call in host.calls if call.startswith("dnf ")]
+    assert data.count(was) == 1
+    bundle.write_bytes(data.replace(was, was[:-1] + b"?"))
+    done = host.run(str(bundle), "--id", approved, "--address", "192.168.10.10")
+    assert done.returncode == 8
+    assert "has other bytes than its manifest says" in done.stderr
+    assert not [call for call in host.calls if "pip install" in call or call.startswith("bundler ")]
+    assert was == b"a wheel" or not [call for call in host.calls if call.startswith("dnf ")]
 
 
-def test_another_machine_is_refused(host: Host, bundle: Path, tmp_path: Path) -> None:
+def test_another_machine_is_refused(host: Host, bundle: Path) -> None:
     host.command("uname", "echo aarch64")
-    (tmp_path / "os-release").write_text('ID="fedora"\nVERSION_ID="43"\n')
-    done = host.run(str(bundle), "--address", "192.168.10.10")
+    host.os_release("fedora", "43")
+    done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10")
     assert done.returncode == 1
     assert "the bundle is for x86_64, and this machine is aarch64" in done.stderr
     assert f"admin host is rocky {host.release}, and this machine is fedora 43" in done.stderr
-    assert not [call for call in host.calls if call.startswith(("dnf ", "bundler "))]
+    assert not host.ran
+
+
+def test_ports_that_are_taken_are_said_at_once(host: Host, bundle: Path) -> None:
+    host.command("ss", "echo taken")
+    done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10")
+    assert re.findall(r"port (\d+) is taken", done.stderr) == ["80", "5000", "3141"]
+
+
+def test_the_script_has_to_be_the_bundles(host: Host, bundle: Path) -> None:
+    with (host.folder / "unpacked/bootstrap/install.sh").open("a") as file:
+        file.write("# of last month\n")
+    done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10")
+    assert done.returncode == 8
+    assert "bootstrap/install.sh is not the install.sh of" in done.stderr
+    assert not host.ran
+
+
+@pytest.mark.parametrize("change", ["others write the script", "others write its folder", "somebody owns it"])
+def test_a_script_that_others_can_change_is_not_run(host: Host, bundle: Path, change: str) -> None:
+    script = host.folder / "unpacked/bootstrap/install.sh"
+    match change:
+        case "others write the script":
+            script.chmod(0o777)
+        case "others write its folder":
+            script.parent.chmod(0o777)
+        case _:
+            os.chown(script.parent, 65534, 65534)
+    done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10")
+    assert done.returncode == 9
+    assert f"others than root can change {script if 'the script' in change else script.parent}" in done.stderr
+    assert not host.ran
 
 
 @pytest.mark.parametrize("host", ["9"], indirect=True)
 def test_without_a_bundle_it_says_how(host: Host, bundle: Path) -> None:
-    assert bundle.exists()
     assert host.run().returncode == 2
-    assert "usage: sh bootstrap/install.sh BUNDLE" in host.run().stderr
-    assert "there is no bundle nowhere.tar" in host.run("nowhere.tar").stderr
+    assert "usage: sh bootstrap/install.sh BUNDLE --id ID | --key FILE" in host.run().stderr
+    assert host.run("--address", "192.168.10.10").returncode == 2
+    assert "there is no bundle nowhere.tar" in host.run("nowhere.tar", "--unverified").stderr
+    volume = bundle.with_name("demo-1.0.tar.001")
+    bundle.rename(volume)
+    said = host.run(str(volume), "--unverified").stderr
+    assert f"cat {bundle}.[0-9]* >{bundle}" in said
