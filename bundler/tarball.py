@@ -35,16 +35,17 @@ def open_tar(source: Readable, *, unpacked: Limit, members: Limit) -> tarfile.Ta
     Opening it, and reading it, raises LimitExceeded for what has more bytes or members than that, or headers out of
     all proportion; one of BROKEN for what is damaged, or no archive.
     """
-    checked = io.BufferedReader(_Checked(plain(source, unpacked), members), 64 << 10)
+    checked = io.BufferedReader(_Checked(plain(source, unpacked), unpacked, members), 64 << 10)
     return tarfile.open(fileobj=checked, mode="r|", bufsize=64 << 10)
 
 
 class _Checked(io.RawIOBase):
     """An archive's bytes as they are, up to its end, each header checked before it is handed on."""
 
-    def __init__(self, source: io.BufferedReader, members: Limit) -> None:
+    def __init__(self, source: io.BufferedReader, unpacked: Limit, members: Limit) -> None:
         super().__init__()
         self._source = source
+        self._unpacked = unpacked
         self._members = members
         self._ready = memoryview(b"")  # headers that were checked
         self._data = 0  # bytes of the member at hand that are still to come, its padding included
@@ -83,6 +84,7 @@ class _Checked(io.RawIOBase):
         if kind in _FILES:
             if size and kind == b"\0" and block[:100].rstrip(b"\0").endswith(b"/"):
                 raise tarfile.ReadError("a folder that has content")  # which not every tarfile skips
+            self._unpacked.check(size)  # tarfile skips in steps, for as long as it takes, beyond the archive's end, too
             self._data = _padded(size)
         elif kind not in _OTHERS:
             raise tarfile.ReadError(f"a member of the unknown type {kind!r}")

@@ -54,6 +54,7 @@ def away(to: str, status: int = 302) -> Fault:
     return Fault(status=status, headers={"Location": to})
 
 
+@pytest.mark.usefixtures("names")
 @pytest.mark.parametrize(
     ("target", "why"),
     [
@@ -77,9 +78,7 @@ def away(to: str, status: int = 302) -> Fault:
         ("http://me:hunter2@mirror.example/x", "has a user in it"),
     ],
 )
-def test_an_upstream_leads_nowhere_inward(
-    outside: Upstream, server: Server, names: dict[str, str], target: str, why: str
-) -> None:
+def test_an_upstream_leads_nowhere_inward(outside: Upstream, server: Server, target: str, why: str) -> None:
     server.put("/x", b"", *[away(f"{target}?signature=hunter3")] * 3)
     with pytest.raises(FetchError, match=why) as caught:
         outside.read(f"{PUBLIC}", limit=100)
@@ -180,18 +179,21 @@ def test_a_registry_names_no_token_server_inward(
     server.put("/v2/org/app/manifests/1", b"{}", *[challenge] * 9)
     server.put("/token?service=s", b'{"token": "x"}')
     config = CONFIG.model_copy(update={"mirrors": {"example.org": "http://mirror.example"}})
-    with Upstream(config, base=tmp_path, store=Store(tmp_path / "store")) as outside:
-        with pytest.raises(FetchError, match=r"http://mirror\.example/v2/: it leads to"):
-            outside.registry("example.org").manifest("org/app", "1")
+    with (
+        Upstream(config, base=tmp_path, store=Store(tmp_path / "store")) as outside,
+        pytest.raises(FetchError, match=r"http://mirror\.example/v2/: it leads to"),
+    ):
+        outside.registry("example.org").manifest("org/app", "1")
     assert not any("token" in request.path for request in server.seen)
 
 
-def test_a_registrys_blob_is_not_fetched_from_this_machine(
-    tmp_path: Path, server: Server, names: dict[str, str]
-) -> None:
+@pytest.mark.usefixtures("names")
+def test_a_registrys_blob_is_not_fetched_from_this_machine(tmp_path: Path, server: Server) -> None:
     server.put("/v2/", b"{}")
     server.put("/v2/org/app/manifests/1", b"{}", *[away("http://127.0.0.1:1/x", 307)] * 3)
     config = CONFIG.model_copy(update={"mirrors": {"example.org": "http://mirror.example"}})
-    with Upstream(config, base=tmp_path, store=Store(tmp_path / "store")) as outside:
-        with pytest.raises(FetchError, match="manifests/1: it leads to http://127"):
-            outside.registry("example.org").manifest("org/app", "1")
+    with (
+        Upstream(config, base=tmp_path, store=Store(tmp_path / "store")) as outside,
+        pytest.raises(FetchError, match="manifests/1: it leads to http://127"),
+    ):
+        outside.registry("example.org").manifest("org/app", "1")

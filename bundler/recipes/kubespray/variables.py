@@ -20,16 +20,15 @@ from typing import Any, NoReturn
 from jinja2 import StrictUndefined, TemplateError, UndefinedError, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from bundler.errors import ProfileError
+from bundler.recipes.kubespray.sandbox import TEXT_LIMIT, Sandbox
 
 _LONE_NAME = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 _LITERALS = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _DEEPEST = 60  # variables within variables
-_TEXT_LIMIT = 1 << 20
 _SHOWN = 200  # characters of a template in a message
 _MISSING = object()
 
@@ -98,7 +97,7 @@ class Variables(Mapping[str, Any]):
             return found
         shown = repr(text.strip()[:_SHOWN])
         try:
-            result = self._environment.from_string(_with_backslashes(text)).render()
+            result = self._rendered(text)
         except UndefinedError as error:
             self._refuse(f"{shown} uses what is not defined: {error.message}")
         except SecurityError as error:
@@ -107,9 +106,17 @@ class Variables(Mapping[str, Any]):
             self._refuse(f"{shown} cannot be evaluated: {error}")
         except RecursionError:
             self._refuse(f"{shown} is nested too deep")
-        if len(result) > _TEXT_LIMIT:
-            self._refuse(f"{shown} grows beyond {_TEXT_LIMIT} characters")
         return _literal(result)
+
+    def _rendered(self, text: str) -> str:
+        parts: list[str] = []
+        length = 0
+        for part in self._environment.from_string(_with_backslashes(text)).generate():
+            parts.append(part)
+            length += len(part)
+            if length > TEXT_LIMIT:
+                raise SecurityError(f"it grows beyond {TEXT_LIMIT} characters")
+        return "".join(parts)
 
     def _refuse(self, why: str) -> NoReturn:
         within = f"{self._open[-1]}: " if self._open else ""
@@ -120,7 +127,7 @@ class Variables(Mapping[str, Any]):
         )
 
 
-def _environment(variables: Variables) -> ImmutableSandboxedEnvironment:
+def _environment(variables: Variables) -> Sandbox:
     class Scope(Context):
         """A template's names: its own, then ours."""
 
@@ -128,7 +135,10 @@ def _environment(variables: Variables) -> ImmutableSandboxedEnvironment:
             found = super().resolve_or_missing(key)
             return variables[key] if key in variables and key not in self.vars else found
 
-    environment = _Sandbox(undefined=_Undefined, trim_blocks=True, keep_trailing_newline=True, finalize=_finalize)
+    def finalize(value: Any) -> Any:
+        return "" if value is None else environment.weigh(value)
+
+    environment = Sandbox(undefined=_Undefined, trim_blocks=True, keep_trailing_newline=True, finalize=finalize)
     environment.context_class = Scope
     for name in ("map", "reject", "rejectattr", "select", "selectattr", "unique"):
         environment.filters[name] = _listing(environment.filters[name])
@@ -140,20 +150,10 @@ def _environment(variables: Variables) -> ImmutableSandboxedEnvironment:
         ternary=_ternary,
         d=environment.filters["default"],
     )
+    environment.watch()
     environment.tests["version"] = _version
     environment.globals = {"lookup": _lookup, "range": environment.globals["range"]}
     return environment
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, without the ways to make much out of little."""
-
-    intercepted_binops = frozenset(["*", "**"])
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" or not (isinstance(left, int | float) and isinstance(right, int | float)):
-            raise SecurityError(f"the operator {operator} is for numbers, and ** for none")
-        return super().call_binop(context, operator, left, right)
 
 
 class _Undefined(StrictUndefined):
@@ -166,10 +166,6 @@ class _Undefined(StrictUndefined):
 
     def __getitem__(self, _key: Any) -> Any:
         return self
-
-
-def _finalize(value: Any) -> Any:
-    return "" if value is None else value
 
 
 def _has_template(value: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -92,6 +94,91 @@ def test_what_no_variable_should_do_is_refused(template: str, why: str) -> None:
         value_of(template, names=["a"])
     assert caught.value.message.startswith("tree: asked: ")
     assert len(caught.value.message) < 700
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{% set x = a %}{% for b in names %}x{% endfor %}{% endfor %}" * 9,
+        "{% for a in range(99999) %}" + "x" * 9999 + "{% endfor %}",
+        "{% set x %}{% for a in range(99999) %}" + "x" * 9999 + "{% endfor %}{% endset %}",
+        "{% macro m() %}{% for a in range(9999) %}" + "x" * 999 + "{% endfor %}{% endmacro %}{% set x = m() ~ m() %}",
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% for a in names recursive %}{{ loop(names) }}{{ loop(names) }}{% endfor %}",
+        "{% set x = 'aaaaaaaa' %}" + "{% set x = x ~ x %}" * 40,
+        "{% set x = 'aaaaaaaa' %}" + "{% set x = x + x %}" * 40,
+        "{% set x = [1, 2] %}" + "{% set x = x + x %}" * 40,
+        "{% set x = [1, 2] %}" + "{% set x = [x, x] %}" * 40 + "{{ x }}",
+        "{% set x = {'a': 1} %}" + "{% set x = {'a': x, 'b': x} %}" * 40 + "{{ x | string }}",
+        "{% set x, y = (1,), (1,) %}" + "{% set x, y = (x, x), (y, y) %}" * 40 + "{{ x == y }}",
+        "{% set x = 9999999999 %}" + "{% set x = x * x %}" * 40 + "{{ x }}",
+        "{{ 'a' | center(1000000000) }}",
+        "{{ 'a'.center(1000000000) }}",
+        "{{ 'a'.zfill(1000000000) }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%(a)1000000000d' | format(a=1) }}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ '%.1000000000f' | format(1.5) }}",
+        "{{ (('%(a)s' * 1) ~ '%(a)s') | format(a=large) }}",
+        "{{ large | replace('a', large) }}",
+        "{{ large.replace('a', large) }}",
+        "{{ large.join(range(99999)) }}",
+        "{{ range(99999) | join(large) }}",
+        "{{ [large] | map('replace', 'a', large) | list }}",
+        "{{ 5 | round(-1000000000) }}",
+        "{{ (5).to_bytes(1000000000, 'big') }}",
+        "{{ 'a' | indent(1000000000) }}",
+        "{{ names | batch(1000000000, 'x') | list }}",
+        "{{ " + " ~ ".join(["large"] * 100) + " }}",
+        "{{ [" + ", ".join(["large"] * 100) + "] | sum(start='') }}",
+        "x" * 20_000 + "{{ names }}",
+        "{% set x = namespace() %}",
+    ],
+)
+def test_little_does_not_become_much(template: str) -> None:
+    began = time.monotonic()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProfileError) as caught:
+            value_of(template, names=["a", "b"], large="a" * 500_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "damaged" not in caught.value.message
+    assert peak < 200 << 20
+    assert time.monotonic() - began < 30
+
+
+def test_variables_of_a_tree_have_one_budget() -> None:
+    """Each of them is small, and there are many."""
+    one = "{% for a in range(9999) %}{% endfor %}"
+    variables = Variables(({f"v{n}": one for n in range(2000)},), "tree")
+    with pytest.raises(ProfileError, match="than all variables of a tree together"):
+        list(variables.values())
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ '%s-%03d' | format('a', 7) }}", "a-007"),
+        ("{{ '%(a)s' % {'a': 'x'} }}", "x"),
+        ("{{ names | join('-') }}{{ ','.join(names) }}", "a-ba,b"),
+        ("{{ [{'n': 1}, {'n': 2}] | join(',', attribute='n') }}", "1,2"),
+        ("{{ 'aXa' | replace('a', 'b') }}{{ 'aXa'.replace('a', 'c') }}", "bXbcXc"),
+        ("{{ 1.234 | round(2) }}", "1.23"),
+        ("{{ names + ['c'] }}", ["a", "b", "c"]),
+        ("{{ 2 * 3 + 4 }}", "10"),
+        ("{% for name in names %}{{ loop.index }}{{ name }}{{ '' if loop.last else ',' }}{% endfor %}", "1a,2b"),
+        ("{% set a, b = 1, 2 %}{{ a ~ b }}", "12"),
+        ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}", "a1"),
+        ("{% for key in {'a': 1} if key != 'b' %}{{ key }}{% else %}none{% endfor %}", "a"),
+    ],
+)
+def test_what_the_sandbox_watches_stays_as_jinja_has_it(template: str, value: Any) -> None:
+    assert value_of(template, names=["a", "b"]) == value
 
 
 def test_circles_and_chains_end() -> None:
