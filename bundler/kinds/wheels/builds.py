@@ -91,6 +91,7 @@ class Builder:
         if not source.exists():
             source.parent.mkdir(parents=True)
             self._download(package.url, source, str(package.sha256))
+            source.chmod(0o644)  # nobody reads it
         log.info("building a wheel of %s", package)
         included: tuple[str, ...] = ()
         for _ in range(_ROUNDS):
@@ -140,6 +141,7 @@ class Builder:
         key = (python.program, requirements)
         if key not in self._needed:
             folder = Path(tempfile.mkdtemp(dir=self._folder))
+            folder.chmod(0o755)
             try:
                 for text in requirements:
                     dependency(text)
@@ -153,6 +155,7 @@ class Builder:
                 ) from None
             for each in found if requirements else ():
                 self._download(each.url, folder / each.file_name, str(each.sha256))
+                (folder / each.file_name).chmod(0o644)
             self._needed[key] = folder
         return self._needed[key]
 

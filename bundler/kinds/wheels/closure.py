@@ -77,7 +77,8 @@ class _Lock:
                 if (project, extra) not in followed:
                     followed.add((project, extra))
                     needed = map(dependency, pin.wheel.requires_dist)
-                    ahead += ((str(pin), each) for each in needed if self._holds(each, extra))
+                    more = [each for each in needed if self._holds(each, extra)]
+                    ahead += [(str(pin), each) for each in more if not extra or not self._holds(each, "")]
 
     def _unfit(self, pin: _Pin, tags: frozenset[Tag]) -> Iterator[str]:
         """Why the wheel of `pin` cannot be installed there."""

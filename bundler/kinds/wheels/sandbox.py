@@ -1,8 +1,8 @@
 """Where the code of packages runs: cut off from the network, the home folders and the secrets of this machine.
 
 `unshare` of util-linux makes the namespaces, for root as for everybody else, and `enclosed/enclose.py` what is in
-them. The system and its Python are seen read-only; all that is written is in memory, has a limit, and is gone
-afterwards. What comes out is one file, on the program's stdout.
+them; root becomes nobody in there. The system and its Python are seen read-only; all that is written is in memory, has
+a limit, and is gone afterwards. What comes out is one file, on the program's stdout.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from bundler.transfer.retry import Stopped
 log = logging.getLogger(__name__)
 
 _ENCLOSE = Path(__file__).with_name("enclosed") / "enclose.py"
-_NAMESPACES = ("--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child")
+_NAMESPACES = ("--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child")
+_OF_A_USER = ("--user", "--map-root-user")  # that has no right to the others
+_NOBODY = 65534
+_CAP_SYS_ADMIN = 21  # capabilities(7)
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
 _SECONDS = 3600
@@ -121,13 +124,15 @@ class Sandbox:
             "size": _WRITTEN,
             "binds": {path: path for path in (*system, *([python.prefix] if outside else []))} | dict(seen),
             "limits": _LIMITS,
+            "user": _NOBODY if (privileged := _is_privileged()) else None,
             "environ": _ENVIRON,
             "command": [python.program, *arguments],
         }
         unshare = shutil.which("unshare", path=_ENVIRON["PATH"])
         if unshare is None:
             raise ResolveError("wheels: the program unshare is missing", hint="install util-linux")
-        return [unshare, *_NAMESPACES, "--", python.program, "-I", "-S", str(_ENCLOSE), json.dumps(spec)]
+        namespaces = _NAMESPACES if privileged else (*_OF_A_USER, *_NAMESPACES)
+        return [unshare, *namespaces, "--", python.program, "-I", "-S", str(_ENCLOSE), json.dumps(spec)]
 
     def _wait_for(self, command: list[str], answer: BinaryIO, said: BinaryIO, what: str) -> int:
         end = time.monotonic() + _SECONDS
@@ -148,6 +153,15 @@ class Sandbox:
             finally:
                 process.kill()  # and with it all that it started
             return process.returncode
+
+
+def _is_privileged() -> bool:
+    """Whether this process may make any namespace and become nobody, as root may, and root of most containers."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    mapped = [line.split() for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()]
+    known = any(int(first) <= _NOBODY < int(first) + int(count) for first, _, count in mapped)
+    return known and bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
 
 
 def pip_folder() -> str:

@@ -10,11 +10,12 @@ import re
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 
 # A build backend that needs nothing from the index: the wheel's name and contents are spelled out in the source.
 _BACKEND = """\
@@ -67,6 +68,7 @@ class LocalIndex:
         self.requests: list[str] = []
         self.password: str | None = None
         self.broken: set[str] = set()
+        self.answers: dict[str, Callable[[SimpleHTTPRequestHandler], None]] = {}  # by path, in place of a file
         self._links: dict[str, list[str]] = {}
 
     def add_wheel(
@@ -77,12 +79,26 @@ class LocalIndex:
         return data
 
     def add_sdist(
-        self, name: str, version: str, tag: str = "py3-none-any", requires: Sequence[str] = (), backend: str = ""
+        self,
+        name: str,
+        version: str,
+        tag: str = "py3-none-any",
+        requires: Sequence[str] = (),
+        backend: str = "",
+        *,
+        after: str = "",
+        build_requires: Sequence[str] = (),
+        static: Mapping[str, str] = MappingProxyType({}),
     ) -> bytes:
-        """A source distribution that builds a wheel with that tag; `backend` is code that its build runs first."""
+        """A source distribution that builds a wheel with that tag and what it `requires`.
+
+        `backend` is code that its build runs first, `after` once the backend is defined; `static` has files of the
+        source that say something else than the build will.
+        """
         files = wheel_files(name, version, tag, requires)
-        backend += f"WHEEL = {f'{name}-{version}-{tag}.whl'!r}\nFILES = {files!r}\n{_BACKEND}"
-        contents = {"PKG-INFO": files[f"{name}-{version}.dist-info/METADATA"], "pyproject.toml": _PYPROJECT}
+        backend += f"WHEEL = {f'{name}-{version}-{tag}.whl'!r}\nFILES = {files!r}\n{_BACKEND}{after}"
+        project = _PYPROJECT.replace("requires = []", f"requires = {[*build_requires]!r}")
+        contents = {"PKG-INFO": files[f"{name}-{version}.dist-info/METADATA"], "pyproject.toml": project, **static}
         data = io.BytesIO()
         with tarfile.open(fileobj=data, mode="w:gz") as archive:
             for path, text in {**contents, "backend.py": backend}.items():
@@ -121,6 +137,11 @@ class _Handler(SimpleHTTPRequestHandler):
                 return None
         if self.path in self.index.broken:
             self.send_error(503)
+            return None
+        if (answer := self.index.answers.get(self.path)) is not None:
+            with suppress(OSError):  # whoever asked has had enough
+                answer(self)
+            self.close_connection = True
             return None
         return super().send_head()
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bundler.errors import BundleError
-from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes
+from bundler.kinds.wheels.attributes import LockAttributes, UploadForm, WheelAttributes
 from bundler.kinds.wheels.emit import emit
 from bundler.kinds.wheels.load import load
 from bundler.model.items import Download, Item, Object
@@ -18,7 +19,8 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "wheels"
 
 
 def wheel(name: str, tags: list[str], size: int, environments: list[str]) -> Item:
-    file_name = f"{name}-1.0-{tags[0]}.whl"
+    interpreter, abi, _ = tags[0].split("-")
+    file_name = f"{name}-1.0-{interpreter}-{abi}-{'.'.join(tag.split('-')[2] for tag in tags)}.whl"
     obj = Object(f"wheels/{file_name}", size, f"{size:064x}", Download(f"https://pypi.org/files/{file_name}"))
     attributes = WheelAttributes(
         filename=file_name,
@@ -27,8 +29,7 @@ def wheel(name: str, tags: list[str], size: int, environments: list[str]) -> Ite
         tags=tuple(tags),
         requires_python=None,
         requires_dist=(),
-        provides_extra=(),
-        metadata={"name": name, "version": "1.0"},
+        metadata=UploadForm(metadata_version="2.1", name=name, version="1.0"),
     )
     return Item("wheels", name, "1.0", (obj,), attributes.as_json())
 
@@ -102,10 +103,15 @@ def test_only_wheels_are_loaded() -> None:
     for step in load(ITEMS, Site()):  # type: ignore[arg-type]
         step.put(bundle)  # type: ignore[arg-type]
     assert [path for path, *_ in staged] == [item.objects[0].path for item in ITEMS[:2]]
-    assert staged[1] == ("wheels/pure-1.0-py3-none-any.whl", {"name": "pure", "version": "1.0"}, bundle)
+    assert staged[1] == (
+        "wheels/pure-1.0-py3-none-any.whl",
+        {"metadata_version": "2.1", "name": "pure", "version": "1.0"},
+        bundle,
+    )
 
 
 def test_wheels_of_another_make_are_not_passed_over() -> None:
     strange = Item("wheels", "old", "1.0", ITEMS[0].objects, {"filename": "old.whl", "metadata": {"name": "old"}})
-    with pytest.raises(BundleError, match="it does not say what it is"):
-        list(load((*ITEMS, strange), object()))  # type: ignore[arg-type]
+    for sort in ({}, {"type": "Wheel"}):
+        with pytest.raises(BundleError, match="it does not say what it is"):
+            list(load((*ITEMS, replace(strange, attributes={**strange.attributes, **sort})), object()))  # type: ignore[arg-type]

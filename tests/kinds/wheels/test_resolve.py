@@ -80,6 +80,7 @@ def test_markers_and_tags_are_those_of_the_asked_python(index: LocalIndex, resol
         "metadata_version": "2.4",
         "name": "app",
         "version": "1.0",
+        "requires_python": None,
         "summary": "app, made for a test",
         "license": "Apache-2.0",
     }
@@ -107,14 +108,14 @@ def test_each_architecture_has_its_own_lock(index: LocalIndex, resolved: Resolve
 def test_the_same_again_gives_the_same_items(index: LocalIndex, resolved: Resolver) -> None:
     index.add_wheel("one", "1.0")
     index.add_sdist("source", "1.0")
-    section = {"python": [HERE], "requirements": ["one", "source"], "index_url": index.url}
+    section = {"python": [HERE], "requirements": ["one", "source"], "index_url": index.url, "sdist": "build"}
     assert resolved(**section) == resolved(**section)
 
 
 def test_wheels_are_built_of_what_has_only_source(index: LocalIndex, resolved: Resolver, tmp_path: Path) -> None:
     index.add_wheel("needed", "1.0")
     index.add_sdist("source", "1.0", requires=["needed"])
-    items = resolved(python=[HERE, OTHER], requirements=["source"], index_url=index.url)
+    items = resolved(python=[HERE, OTHER], requirements=["source"], sdist="build", index_url=index.url)
     source = next(item for item in items if item.name == "source")
     assert source.objects[0].source == Made()
     assert source.attributes["python"] == [HERE, OTHER]  # built once for both
@@ -136,8 +137,8 @@ def test_source_only_packages_are_all_named_and_never_run(
     ran = tmp_path / "ran"
     index.add_sdist("first", "1.0", requires=["second", "fine"], backend=f"open({str(ran)!r}, 'w').close()\n")
     with pytest.raises(ResolveError, match=r"only source, of first 1\.0, second 1\.0") as caught:
-        resolved(python=[HERE], requirements=["first"], sdist="refuse", index_url=index.url)
-    assert "sdist: build" in caught.value.hint
+        resolved(python=[HERE], requirements=["first"], index_url=index.url)
+    assert "sdist: [first, second]" in caught.value.hint
     assert not ran.exists()
 
 
@@ -151,7 +152,7 @@ def test_refusing_source_takes_an_older_version_that_has_a_wheel(index: LocalInd
 def test_a_build_that_cannot_be_right_for_the_nodes(index: LocalIndex, resolved: Resolver) -> None:
     index.add_sdist("compiled", "1.0", tag="cp39-cp39-linux_x86_64")
     with pytest.raises(ResolveError, match=r"compiled 1\.0 has no wheel .* gave cp39-cp39-linux_x86_64") as caught:
-        resolved(python=[HERE], requirements=["compiled"], index_url=index.url)
+        resolved(python=[HERE], requirements=["compiled"], sdist=["compiled"], index_url=index.url)
     assert "name that by URL" in caught.value.hint
 
 
@@ -240,7 +241,7 @@ def test_credentials_reach_the_index_and_nothing_else(index: LocalIndex, resolve
         done.set()
         watcher.join()
     assert secret not in repr(items)
-    assert any(b"foreign.py" in line for line in seen)
+    assert any(b"wheels/foreign" in line for line in seen)
     assert not [line for line in seen if secret.encode() in line]
     with pytest.raises(FetchError, match="401"):
         resolved(python=["3.12"], requirements=["a"], index_url=index.url)
@@ -301,12 +302,14 @@ def test_a_lock_is_what_the_real_python_would_install(
 
 @pytest.mark.network
 def test_a_real_package_that_has_only_source(resolved: Resolver) -> None:
-    items = resolved(python=[OTHER], requirements=["docopt==0.6.2"], index_url="https://pypi.org/simple")
+    items = resolved(
+        python=[OTHER], requirements=["docopt==0.6.2"], sdist=["docopt"], index_url="https://pypi.org/simple"
+    )
     assert files_of(items)[0] == "docopt-0.6.2-py2.py3-none-any.whl"
 
 
 def test_a_build_that_fails_says_so(index: LocalIndex, resolved: Resolver) -> None:
     index.add_sdist("failing", "1.0", backend="raise RuntimeError('no compiler here')\n")
     with pytest.raises(ResolveError, match="failing") as caught:
-        resolved(python=[HERE], requirements=["failing"], index_url=index.url)
+        resolved(python=[HERE], requirements=["failing"], sdist="build", index_url=index.url)
     assert "no compiler here" in caught.value.message

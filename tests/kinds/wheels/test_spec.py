@@ -24,7 +24,7 @@ def test_an_entry_is_a_requirement_or_a_file(entry: str, is_file: bool) -> None:
 
 def test_defaults() -> None:
     spec = Spec.model_validate({"python": ["3.12"], "requirements": ["six"]})
-    assert (spec.sdist, spec.index_url, spec.constraints, spec.glibc_version) == ("build", None, (), None)
+    assert (spec.sdist, spec.index_url, spec.constraints, spec.glibc_version) == ("refuse", None, (), None)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,11 @@ def test_defaults() -> None:
         ({"python": ["3.12"], "requirements": ["git+https://example.org/x"]}, "build a wheel of it"),
         ({"python": ["3.12"], "requirements": ["-e ."]}, "build a wheel of it"),
         ({"python": ["3.12"], "requirements": ["six"], "sdist": "maybe"}, "sdist"),
+        ({"python": ["3.12"], "requirements": ["six"], "sdist": ["no/name"]}, "sdist"),
+        ({"python": ["3.1\u0662"], "requirements": ["six"]}, "python.0"),
+        ({"python": ["3.12"], "requirements": ["https://e.org/${TOKEN}/a-1-py3-none-any.whl"]}, "variables"),
+        ({"python": ["3.12"], "requirements": ["a @ file:///srv/a.tar.gz"]}, "places to take a package from"),
+        ({"python": ["3.12"], "requirements": ["a @ /srv/a"]}, "places to take a package from"),
         ({"python": ["3.12"], "requirements": ["six"], "index_url": "https://me:pw@example.org/simple"}, "index_url"),
         ({"python": ["3.12"], "requirements": ["six"], "glibc": "musl"}, "glibc"),
     ],
@@ -45,3 +50,12 @@ def test_defaults() -> None:
 def test_what_is_wrong_is_named(section: dict[str, object], expected: str) -> None:
     with pytest.raises(ValidationError, match=expected):
         Spec.model_validate(section)
+
+
+@pytest.mark.parametrize(
+    ("sdist", "sources"),
+    [("refuse", frozenset()), ("build", None), (["Devpi_Web", "six"], frozenset({"devpi-web", "six"}))],
+)
+def test_what_may_be_built(sdist: object, sources: frozenset[str] | None) -> None:
+    spec = Spec.model_validate({"python": ["3.12"], "requirements": ["six"], "sdist": sdist})
+    assert spec.sources == sources

@@ -1,8 +1,9 @@
 """Makes a root of its own for one program, and becomes it: `python enclose.py JSON`, the first in new namespaces.
 
 JSON has `root` (an empty folder), `size` (bytes of all that may be written), `binds` (what is seen, read-only, by the
-place it is seen at), `limits` (by the name of resource's constant), `environ` and `command`. Nothing of bundler is
-imported: unshare(1) runs it by its path, with user, mount, net, pid, ipc and uts namespaces of its own.
+place it is seen at), `limits` (by the name of resource's constant), `user` (whom to become; null: nobody else),
+`environ` and `command`. Nothing of bundler is imported: unshare(1) runs it by its path, with mount, net, pid, ipc and
+uts namespaces of its own, and a user namespace where it was not root who called.
 
 Man pages: user_namespaces(7), mount(2), pivot_root(2), capabilities(7).
 """
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -34,7 +36,7 @@ _KEPT = {
     os.ST_RELATIME: 1 << 21,
 }
 _MNT_DETACH = 2
-_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
+_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _USERS = "root:x:0:0:root:/build:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
@@ -59,9 +61,12 @@ def enclose(spec: dict[str, Any]) -> None:
         (root / folder).chmod(0o1777)
     for folder in ("build", "etc", "proc"):
         (root / folder).mkdir(exist_ok=True)
+    if spec["user"] is not None:
+        os.chown(root / "build", spec["user"], spec["user"])
     (root / "etc/passwd").write_text(_USERS)
     with suppress(OSError):  # a container that hides parts of its own does not allow it: a build does without
-        _mount("proc", root / "proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        # Read-only: below it lie the settings of the whole kernel.
+        _mount("proc", root / "proc", "proc", _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     os.chdir(root)
     _check(_libc.syscall(_PIVOT_ROOT[platform.machine()], b".", b"."), "pivot_root")
     _check(_libc.umount2(b".", _MNT_DETACH), "umount")
@@ -69,12 +74,18 @@ def enclose(spec: dict[str, Any]) -> None:
     socket.sethostname("build")
 
 
-def give_up_power() -> None:
-    """What is run next can take no capability back: neither by being root in here nor by a set-user-ID program."""
+def give_up_power(user: int | None) -> None:
+    """What is run next has no capability, and can take none: neither by being root nor by a set-user-ID program."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     capability = 0
     while _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
         capability += 1
+    if user is not None:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+    # Taken off by becoming somebody else: it ends with unshare(1), and all that it started with it.
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "parent-death signal")
 
 
 def _bind(source: str, place: Path) -> None:
@@ -115,13 +126,13 @@ def _check(result: int, what: str) -> None:
 
 if __name__ == "__main__":
     spec = json.loads(sys.argv[1])
+    os.umask(0o022)
     try:
         enclose(spec)
         for name, limit in spec["limits"].items():
             resource.setrlimit(getattr(resource, name), (limit, limit))
-        give_up_power()
+        give_up_power(spec["user"])
     except (OSError, KeyError, ValueError) as error:
         os.write(2, f"{error}\n".encode())
         sys.exit(FAILED)
-    os.umask(0o022)
     os.execve(spec["command"][0], spec["command"], spec["environ"])  # noqa: S606

@@ -135,11 +135,11 @@ def fetch_ahead(heard: Heard) -> None:
 
     # pip-tools reads each page again for the hashes of all files.
     def page_once(self: LinkCollector, location: Link, **named: Any) -> Any:
-        page = once(location.url, lambda: read_page(self, location, **named))
-        if len(heard.pages) >= bounds.PROJECTS_LIMIT:
+        if location.url not in heard.pages and len(heard.pages) >= bounds.PROJECTS_LIMIT:
             raise bounds.RefusedError(
-                "fetch", f"{location.url}: one more project than the {bounds.PROJECTS_LIMIT} that one lock may lead to"
+                "fetch", f"{location.url}: one project more than the {bounds.PROJECTS_LIMIT} that a lock may lead to"
             )
+        page = once(location.url, lambda: read_page(self, location, **named))
         heard.pages[location.url] = hashlib.sha256(page.content).hexdigest() if page else None
         return page
 

@@ -26,12 +26,13 @@ from pip._internal.network import utils as network
 from pip._internal.network.session import PipSession
 from pip._internal.utils import wheel as wheel_files
 from pip._vendor.requests.models import Response
+from pip._vendor.requests.sessions import Session
 
 PAGE_LIMIT = 64 << 20  # bytes of a page; the largest on PyPI have some ten MiB
 METADATA_LIMIT = 8 << 20  # bytes of the metadata of a wheel
 FILE_LIMIT = 8 << 30  # bytes of a wheel or source distribution that has to be looked into
 PAGES_LIMIT = 1 << 30  # bytes of all pages of one run
-PROJECTS_LIMIT = 5000  # of one run
+PROJECTS_LIMIT = 2000  # of one run
 MEMORY_LIMIT = 3 << 30  # bytes of the whole process
 SLOWEST = 1 << 10  # bytes a second
 PAGE_SECONDS = 600  # of one page, however steadily it comes
@@ -160,7 +161,8 @@ def _measure_answers() -> None:
 def _stay_on_the_web() -> None:
     """Links of a page and redirects lead to http and https; not to files, nor to what only this machine can reach."""
     start: Callable[..., None] = PipSession.__init__
-    target: Callable[..., str | None] = PipSession.get_redirect_target
+    # pip's own passes over in silence what it does not follow.
+    target: Callable[..., str | None] = Session.get_redirect_target
     metadata_link: Callable[[Link], Link | None] = Link.metadata_link
 
     def without_files(self: PipSession, *given: Any, **named: Any) -> None:
@@ -171,7 +173,7 @@ def _stay_on_the_web() -> None:
     def target_of(self: PipSession, response: Response) -> str | None:
         found = target(self, response)
         if found is not None:
-            _check_step(response.url, urljoin(response.url, found))
+            check_step(response.url, urljoin(response.url, found))
         return found
 
     def on_the_web(make: Callable[..., Link | None]) -> classmethod[Link, ..., Link | None]:
@@ -193,7 +195,8 @@ def _stay_on_the_web() -> None:
         replace(Link, name, on_the_web(getattr(Link, name).__func__))
 
 
-def _check_step(url: str, to: str) -> None:
+def check_step(url: str, to: str) -> None:
+    """Raise RefusedError for a redirect from `url` that no index needs."""
     here, there = urlsplit(url), urlsplit(to)
     if there.scheme not in ("http", "https") or (here.scheme, there.scheme) == ("https", "http"):
         raise RefusedError("fetch", f"{url}: it redirects to {to}, which is not as safe")

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
-import tarfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from email.parser import BytesHeaderParser
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from pip._internal.distributions.sdist import SourceDistribution
 from pip._internal.metadata.importlib._dists import Distribution
@@ -21,24 +15,11 @@ from pip._vendor.packaging.requirements import Requirement
 from pip._vendor.packaging.utils import canonicalize_name, parse_sdist_filename
 
 if TYPE_CHECKING:
-    from bundler.kinds.wheels.foreign import bounds
+    from bundler.kinds.wheels.foreign import archives, bounds
 else:  # this folder is run by its path
+    import archives
     import bounds
 
-ARCHIVE_LIMIT = 4 << 30  # bytes of an archive, unpacked, until its PKG-INFO must have come
-_HEADER_LIMIT = 1 << 20  # bytes of a tar header with all that belongs to it
-_CHUNK = 64 << 10
-_OPENERS: dict[str, Callable[[Path], Any]] = {
-    ".gz": gzip.open,
-    ".tgz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-    ".tar": lambda path: path.open("rb"),
-}
-_UNREADABLE = (
-    *(OSError, EOFError, ValueError, LookupError, RuntimeError, StopIteration),
-    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError),
-)
 _UNKNOWN = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n"
 
 
@@ -62,7 +43,7 @@ def read_only(names: list[str] | None, built: dict[str, str]) -> None:
 
     def unpack(file_name: str, location: str, _: str | None = None) -> None:
         Path(location).mkdir(parents=True, exist_ok=True)
-        found = pkg_info(Path(file_name))
+        found = archives.pkg_info(Path(file_name))
         if found is not None:
             Path(location, "PKG-INFO").write_bytes(found)
 
@@ -118,51 +99,3 @@ def _version(file_name: str) -> str:
         return str(parse_sdist_filename(file_name)[1])
     except ValueError:
         return "0"
-
-
-def pkg_info(archive: Path) -> bytes | None:
-    """The PKG-INFO at the top of a source distribution; None where there is none, or what there is cannot be read."""
-    try:
-        with _member(archive) as file:
-            found = bytearray()
-            while len(found) <= bounds.METADATA_LIMIT and (chunk := file.read(_CHUNK)):
-                found += chunk
-    except _UNREADABLE:
-        return None
-    return bytes(found) if len(found) <= bounds.METADATA_LIMIT else None
-
-
-def _member(archive: Path) -> IO[bytes]:
-    if archive.suffix == ".zip":
-        names = zipfile.ZipFile(archive)
-        return names.open(next(name for name in names.namelist() if _is_wanted(name)))
-    for member in (tar := tarfile.TarFile(fileobj=_Measured(_OPENERS[archive.suffix](archive)))):
-        if member.offset_data + member.size > ARCHIVE_LIMIT:
-            break
-        if member.isreg() and _is_wanted(member.name) and (found := tar.extractfile(member)) is not None:
-            return found
-    raise LookupError(archive.name)
-
-
-def _is_wanted(name: str) -> bool:
-    return name.count("/") == 1 and name.endswith("/PKG-INFO")
-
-
-class _Measured(io.RawIOBase):
-    """An archive as tarfile reads it, which reads a header of whatever size at once."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _HEADER_LIMIT:
-            raise ValueError("a header of the archive is too large")
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if offset > ARCHIVE_LIMIT:
-            raise ValueError("the archive is too large")
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
