@@ -386,7 +386,7 @@ def test_install_sh_says_all_that_is_wrong_at_once(world: World) -> None:
     before = snapshot(host, "/etc", "/opt", "/usr/local")
     command = f"cd /root && sh bootstrap/install.sh {_BUNDLE} --unverified --address {host.address} --root /small/site"
     done = host.run(["sh", "-c", command], check=False)
-    assert done.returncode == 1
+    assert done.returncode == SiteError.exit_code
     for problem in (
         "admin host is debian 13, and this machine is rocky 9.6",
         "port 80 is taken",

@@ -129,7 +129,7 @@ def test_another_machine_is_refused(host: Host, bundle: Path) -> None:
     host.command("uname", "echo aarch64")
     host.os_release("fedora", "43")
     done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10")
-    assert done.returncode == 1
+    assert done.returncode == 9
     assert "the bundle is for x86_64, and this machine is aarch64" in done.stderr
     assert f"admin host is rocky {host.release}, and this machine is fedora 43" in done.stderr
     assert not host.ran
@@ -150,7 +150,9 @@ def test_the_script_has_to_be_the_bundles(host: Host, bundle: Path) -> None:
     assert not host.ran
 
 
-@pytest.mark.parametrize("change", ["others write the script", "others write its folder", "somebody owns it"])
+@pytest.mark.parametrize(
+    "change", ["others write the script", "others write its folder", "somebody owns it", "somebody owns a link to it"]
+)
 def test_a_script_that_others_can_change_is_not_run(host: Host, bundle: Path, change: str) -> None:
     script = host.folder / "unpacked/bootstrap/install.sh"
     match change:
@@ -158,8 +160,12 @@ def test_a_script_that_others_can_change_is_not_run(host: Host, bundle: Path, ch
             script.chmod(0o777)
         case "others write its folder":
             script.parent.chmod(0o777)
-        case _:
+        case "somebody owns it":
             os.chown(script.parent, 65534, 65534)
+        case _:
+            script.parent.rename(script.parent.with_name("away"))
+            script.parent.symlink_to("away")
+            os.chown(script.parent, 65534, 65534, follow_symlinks=False)
     done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10")
     assert done.returncode == 9
     assert f"others than root can change {script if 'the script' in change else script.parent}" in done.stderr

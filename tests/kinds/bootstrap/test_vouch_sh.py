@@ -119,6 +119,11 @@ def test_a_signature_of_the_bundle_before_is_refused(host: Host, bundle: Path, k
     assert "vouches for another bundle" in host.refuses(host.forges(bundle), "--key", str(key.public))
 
 
+def test_a_signature_without_a_key_is_not_ignored(host: Host, bundle: Path, key: Key) -> None:
+    said = host.refuses(bundle, "--id", id_of(bundle), "--signature", str(sign(bundle, key)))
+    assert "cannot be checked: no key is trusted here" in said
+
+
 def test_id_and_key_both_have_to_hold(host: Host, bundle: Path, key: Key, other: Key) -> None:
     sign(bundle, key)
     host.takes(bundle, "--key", str(key.public), "--id", id_of(bundle))
@@ -133,6 +138,7 @@ def test_what_is_no_public_key_is_refused(host: Host, bundle: Path, key: Key, tm
         "secret": key.signer.private_bytes,
         "nothing": b"",
         "words": b"release key of the site\n",
+        "two": key.public.read_bytes() * 2,
     }.items():
         (tmp_path / name).write_bytes(text)
         assert "is no public key" in host.refuses(bundle, "--key", str(tmp_path / name), code=4)
