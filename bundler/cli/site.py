@@ -30,6 +30,7 @@ from bundler.sizes import human
 @click.option("--tls", type=Tls(), metavar="SELF-SIGNED|FILES", help=Tls.text)
 @click.option("--login", metavar="USER", help="Let nobody read who does not log in as USER; needs TLS.")
 @signature_option
+@click.option("--allow-older", is_flag=True, help="Take it though it is older, where site.yaml refuses that.")
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and whether there is room; change nothing.")
 @command
 def install(
@@ -42,6 +43,7 @@ def install(
     tls: Mapping[str, str] | str | None,
     login: str | None,
     signature: Path | None,
+    allow_older: bool,
     dry_run: bool,
 ) -> Answer:
     """Serve BUNDLE from this host: load it, verify it, then switch to it.
@@ -53,7 +55,7 @@ def install(
 
     config = read_site(site_file, address=address, root=root, services=services, tls=tls, login=login)
     if dry_run:
-        outlook = pipeline.outlook(bundle, config, signature)
+        outlook = pipeline.outlook(bundle, config, signature, allow_older=allow_older)
         document: dict[str, Any] = {
             "name": outlook.name,
             "version": outlook.version,
@@ -64,7 +66,7 @@ def install(
         state = "is installed already" if outlook.installed else "would be installed"
         room = f"it needs at most {human(outlook.needed)}; {human(outlook.available)} are free"
         return Answer(document, [f"{outlook.name} {outlook.version} {state} at {outlook.url}", room])
-    done = pipeline.install(bundle, config, progress=common.progress(), signature=signature)
+    done = pipeline.install(bundle, config, progress=common.progress(), signature=signature, allow_older=allow_older)
     document = {"name": done.name, "version": done.version, "id": done.id, "url": done.url}
     document |= {"changed": done.changed, "objects_written": done.objects, "bytes_written": done.size}
     if not done.changed:

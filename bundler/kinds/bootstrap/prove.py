@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bundler.kinds.bootstrap.attributes import as_wheels
 from bundler.kinds.wheels.prove import prove as prove_wheels
 from bundler.model.items import Item
 
@@ -14,4 +15,4 @@ if TYPE_CHECKING:
 
 def prove(items: tuple[Item, ...], content: Content) -> Sequence[str]:
     """What bundler needs resolves among the wheels beside install.sh."""
-    return [f"bootstrap: {problem}" for problem in prove_wheels(items, content)]
+    return [f"bootstrap: {problem}" for problem in prove_wheels(as_wheels(items), content)]
