@@ -80,7 +80,7 @@ def trust(paths: Iterable[Path], *, threshold: int = 1, require_expiry: bool = F
     distinct = len({key.id for key in keys})
     if distinct < threshold and (keys or threshold > 1):
         raise ConfigError(
-            f"{threshold} keys have to sign, and {distinct} are trusted here",
+            f"{threshold} different keys have to sign, and trusted here: {distinct}",
             hint=f"name more keys, lower `threshold` in site.yaml, or put them into {TRUSTED}",
         )
     if require_expiry and not keys:

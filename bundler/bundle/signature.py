@@ -68,7 +68,7 @@ class Standing:
         if self.problem:
             return self.problem
         if not self.signers:
-            return "signed by nobody" + (", and so by nobody who is trusted here" if self.vouched is False else "")
+            return "signed by nobody" if self.vouched is None else "not signed: signed by nobody who is trusted here"
         return "signed, but no key is trusted here that could tell by whom"
 
 
@@ -152,6 +152,22 @@ def signature_file(bundle: Path) -> Path:
     return bundle.with_name(f"{bundle.name}{SUFFIX}")
 
 
+def to_carry(there: Path, here: Path) -> bytes | None:
+    """The signature file `there`, if there is one that is to go `here` with its bundle.
+
+    Raises ConfigError where another one lies, which would be lost; TrustError when it is none.
+    """
+    if there == here or not there.is_file():
+        return None
+    data = _bytes(there)
+    if here.exists() and (not here.is_file() or _bytes(here) != data):
+        raise ConfigError(
+            f"{here}: another signature is there, and would be lost",
+            hint=f"move it away, or put the one to be kept in place of {there}",
+        )
+    return data
+
+
 def _judged(path: Path, envelope: Envelope, signers: Sequence[Signer], trust: Trust) -> Vouched:
     """What was signed. Raises TrustError unless enough trusted keys signed, what they signed is a statement about a
     bundle, and it counts today.
@@ -226,13 +242,8 @@ def _to_sign(target: Path, manifest: Manifest, expires: datetime | None) -> Enve
 
 def _read(path: Path) -> Envelope:
     """The envelope at `path`. Raises TrustError when it is none."""
+    data = _bytes(path)
     try:
-        if not path.is_file():
-            raise ValueError("it is no file")
-        with path.open("rb") as file:
-            data = file.read(_LIMIT + 1)
-        if len(data) > _LIMIT:
-            raise ValueError("it is too large")
         record = _Envelope.model_validate(json.loads(data, object_pairs_hook=_once))
         made = [Signature(each.keyid, b64decode(each.sig, validate=True).hex()) for each in record.signatures]
         if len({each.keyid for each in made}) != len(made):
@@ -243,9 +254,23 @@ def _read(path: Path) -> Envelope:
         raise _no_signature(path, f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}") from None
     except RecursionError:
         raise _no_signature(path, "it is nested too deep") from None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise _no_signature(path, str(error)) from None
     return Envelope(payload=payload, payload_type=record.payload_type, signatures={each.keyid: each for each in made})
+
+
+def _bytes(path: Path) -> bytes:
+    """What is in the file at `path`. Raises TrustError when it cannot be a signature."""
+    try:
+        if not path.is_file():
+            raise _no_signature(path, "it is no file")
+        with path.open("rb") as file:
+            data = file.read(_LIMIT + 1)
+    except OSError as error:
+        raise _no_signature(path, str(error.strerror)) from None
+    if len(data) > _LIMIT:
+        raise _no_signature(path, "it is too large")
+    return data
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
