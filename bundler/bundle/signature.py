@@ -26,6 +26,7 @@ from bundler.bundle.manifest import Manifest
 from bundler.bundle.statement import PAYLOAD_TYPE, Signer, Statement, Vouched, time_text
 from bundler.bundle.storage import STDIN, find_index, read_index
 from bundler.errors import ConfigError, TrustError
+from bundler.model.problems import first_problem, printable
 from bundler.model.target import StrictModel
 
 SUFFIX = ".sig.json"
@@ -250,8 +251,7 @@ def _read(path: Path) -> Envelope:
             raise ValueError("a key signed it twice")
         payload = b64decode(record.payload, validate=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _no_signature(path, f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}") from None
+        raise _no_signature(path, first_problem(error)) from None
     except RecursionError:
         raise _no_signature(path, "it is nested too deep") from None
     except ValueError as error:
@@ -281,7 +281,7 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_signature(path: Path, reason: str) -> TrustError:
-    return TrustError(f"{path} is no signature: {ascii(reason)[1:-1]}", hint="carry it again, or have it signed again")
+    return TrustError(f"{path} is no signature: {printable(reason)}", hint="carry it again, or have it signed again")
 
 
 def _hint(path: Path) -> str:

@@ -8,7 +8,6 @@ bytes, so several people sign one payload.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from bundler.bundle.manifest import Manifest
 from bundler.errors import TrustError
 from bundler.model.contents import Name, Sha256, Version
+from bundler.model.problems import first_problem
 from bundler.model.target import StrictModel
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -119,7 +119,7 @@ class Statement:
             record = _Record.model_validate_json(payload)
             found = cls._of(record)
         except ValidationError as error:
-            raise _other(what, _reason(error.errors(include_url=False)[0])) from None
+            raise _other(what, first_problem(error)) from None
         except ValueError as error:
             raise _other(what, f"predicate.expires: {error}") from None
         (subject,) = record.subject
@@ -180,13 +180,6 @@ class Vouched:
 def time_text(time: datetime) -> str:
     """`time` in UTC, as statements have it."""
     return time.astimezone(UTC).strftime(_TIME)
-
-
-def _reason(problem: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    found = problem["input"]
-    said = f", and is {_shown(found)}" if isinstance(found, str) and problem["type"] == "literal_error" else ""
-    return f"{place or 'the document'}: {problem['msg'][:_SHOWN]}{said}"
 
 
 def _shown(word: str) -> str:

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from bundler.errors import BundleError
 from bundler.model import json_text
 from bundler.model.items import Item, Object, parse_source, source_text
+from bundler.model.problems import first_problem
 from bundler.model.target import StrictModel, Target, Targets
 
 # A release's name and version become file names, URL segments and a devpi index: nothing in them needs quoting.
@@ -132,10 +133,8 @@ def parse(record: type[Record], data: bytes, what: str) -> Record:
     try:
         return record.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
         raise BundleError(
-            f"{what}: {place}: {first['msg']}",
+            f"{what}: {first_problem(error)}",
             hint="it was not written by this version of bundler; get it again from where it was made",
         ) from None
 

@@ -292,6 +292,17 @@ def test_it_is_the_manifest_that_is_refused(manifest: bytes) -> None:
         layout(Manifest.from_bytes(manifest), None)
 
 
+@pytest.mark.parametrize("word", ["\x1b[2J", "\u202e", "a\rb", "\x9b2J", "x" * 5000])
+def test_an_unknown_key_does_not_act_on_a_terminal(good: Path, tmp_path: Path, word: str) -> None:
+    item = {"kind": "files", "name": "x", "version": "1", "objects": [], word: 1}
+    for number, evil in enumerate([document(**{word: 1}), document(items=[item])]):
+        file = with_manifest(good, tmp_path / f"{number}.tar", as_json(evil))
+        with pytest.raises(BundleError) as refused:
+            Bundle(file)
+        assert refused.value.message.isprintable()
+        assert len(refused.value.message) < 1000
+
+
 def test_deep_attributes(good: Path, tmp_path: Path) -> None:
     """Nested as deep as no reader bears: refused, not a crash."""
     deep = "[" * 100_000 + "]" * 100_000

@@ -72,6 +72,7 @@ OTHERS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("the one form", lambda d: d["predicate"]["runDetails"].update(builder={"id": "else"})),
     ("verdict", lambda d: d["predicate"].update(verdict="REJECTED")),
     ("predicate", lambda d: d.update(predicate=None)),
+    (r"x1b\[2J", lambda d: d["predicate"].update({"\x1b[2J\u202e": "x"})),
     ("expires", lambda d: d["predicate"].update(expires="never")),
     ("expires", lambda d: d["predicate"].update(expires=["2031-01-31T23:59:59Z"])),
     ("expires", lambda d: d["predicate"].update(expires="2031-02-31T23:59:59Z")),
