@@ -52,7 +52,7 @@ def check_set(manifest: Manifest, what: str) -> None:
     if others := [path for path in paths if path not in (SBOM, README)]:
         raise BundleError(f"{what}: {others[0]!r} belongs to no item, and is no document of a bundle", hint=_HINT)
     if missing := [path for path in (SBOM, README) if path not in paths]:
-        raise BundleError(f"{what}: {' and '.join(missing)} missing", hint=_HINT)
+        raise BundleError(f"{what}: {' and '.join(missing)} missing: every bundle has both", hint=_HINT)
     if paths != [SBOM, README]:
         raise BundleError(f"{what}: {README} comes before {SBOM}", hint=_HINT)
     for obj in manifest.documents:

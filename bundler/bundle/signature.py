@@ -70,7 +70,7 @@ class Standing:
             return self.problem
         if not self.signers:
             return "signed by nobody" if self.vouched is None else "not signed: signed by nobody who is trusted here"
-        return "signed, but no key is trusted here that could tell by whom"
+        return "signed, but not checked: no key is trusted here"
 
 
 def sign(
@@ -224,7 +224,7 @@ def _to_sign(target: Path, manifest: Manifest, expires: datetime | None) -> Enve
     wanted = Statement.of(manifest, expires)
     if not target.exists():
         return Envelope(payload=wanted.data, payload_type=PAYLOAD_TYPE, signatures={})
-    away = f"move {target} away and sign again; then those who signed it have to, too"
+    away = f"move {target} away and sign again; whoever signed it before has to sign again too"
     envelope = _read(target)
     try:
         there = Statement.from_bytes(envelope.payload, envelope.payload_type, str(target))
@@ -235,8 +235,8 @@ def _to_sign(target: Path, manifest: Manifest, expires: datetime | None) -> Enve
     if expires is not None and there != wanted:
         until = f"expires at {time_text(there.expires)}" if there.expires else "never expires"
         raise ConfigError(
-            f"{target}: what is signed there {until}, and who signs a bundle together signs the same",
-            hint=f"leave --expires away to sign that; or {away}",
+            f"{target}: what is signed there {until}, and all who sign a bundle sign one statement",
+            hint=f"leave out --expires to sign that statement; or {away}",
         )
     return envelope
 

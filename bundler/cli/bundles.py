@@ -59,7 +59,7 @@ def verify(
     found = "intact, nothing lacks" if closure else "intact"
     head = [f"{bundle}: {found}, {len(manifest.objects)} objects, {human(size)}", f"id {manifest.id}"]
     if signed is None:
-        return Answer(document, [*head, "nobody has to have signed it: no key is trusted here"])
+        return Answer(document, [*head, "signature not checked: no key is trusted here"])
     until = f", until {signers[0]['expires']}" if signed.statement.expires else ""
     return Answer(document, [*head, *(f"signed by {who['key']}: key id {who['keyid']}{until}" for who in signers)])
 

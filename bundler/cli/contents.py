@@ -175,7 +175,7 @@ def _overview(manifest: Manifest, standing: Standing, size: int, left_out: int) 
         f"{manifest.name} {manifest.version}",
         f"id {manifest.id}",
         f"size {human(size)}",
-        f"for {', '.join(map(str, manifest.targets)) or 'machines that it does not name'}",
+        f"for {', '.join(map(str, manifest.targets)) or 'no target in particular'}",
     ]
     if left_out:
         head.append(f"left out, because the site has it: {human(left_out)}")
@@ -197,9 +197,7 @@ def _overview(manifest: Manifest, standing: Standing, size: int, left_out: int) 
 def _signatures(standing: Standing) -> list[str]:
     from bundler.bundle.statement import time_text
 
-    names = [
-        f"  {signer.key or 'says a key that is not known here'}: key id {signer.keyid}" for signer in standing.signers
-    ]
+    names = [f"  {signer.key or 'unknown key, not checked'}: key id {signer.keyid}" for signer in standing.signers]
     expires = [f"  until {time_text(standing.expires)}"] if standing.expires else []
     return [standing.verdict, *names, *expires]
 

@@ -53,7 +53,7 @@ class Target(StrictModel):
 
 def _distinct(targets: tuple[Target, ...]) -> tuple[Target, ...]:
     if len(set(targets)) != len(targets):
-        raise ValueError("a target stands here twice")
+        raise ValueError("a target is listed twice")
     return targets
 
 

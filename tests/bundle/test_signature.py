@@ -335,9 +335,9 @@ def test_another_end_than_the_one_that_is_signed_is_refused(
 ) -> None:
     path = sign(bundle, key, expires=first)
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="who signs a bundle together signs the same") as refused:
+    with pytest.raises(ConfigError, match="all who sign a bundle sign one statement") as refused:
         sign(bundle, other, expires=LATER + timedelta(days=1))
-    assert "leave --expires away" in refused.value.hint
+    assert "leave out --expires" in refused.value.hint
     assert path.read_bytes() == before
     path.rename(path.with_name("away"))
     sign(bundle, other, expires=LATER + timedelta(days=1))
