@@ -88,6 +88,8 @@ def install(
         by_section = items_by_section(bundle.manifest.items, str(path))
         progress.start("installing", bundle.unchecked())
         bundle.check_documents()
+        targets = ", ".join(map(str, bundle.manifest.targets)) or "no target in particular"
+        logger.info("%s %s is for %s", bundle.manifest.name, bundle.manifest.version, targets)
         site = Site(config)
         _check_age(bundle.manifest, site, allow_older=allow_older)
         content = _completed(bundle, site) if bundle.delta else bundle

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bundler.bundle import keys
+from bundler.cli import cli
 from bundler.errors import ConfigError, TrustError
 from bundler.install import install, outlook, rollback
 from bundler.model.site import Backends, Ports, SiteConfig, TrustedKeys
@@ -79,6 +81,26 @@ def test_an_older_bundle_is_refused_where_the_site_says_so(config: SiteConfig, k
     put(new, site)
     put(old, site, allow_older=True)  # on purpose, too
     assert current(site) == ["1.9"]
+
+
+def test_the_command_refuses_an_older_bundle_and_takes_it_when_told(config: SiteConfig, tmp_path: Path) -> None:
+    site = asking(config, older=True)
+    put(release(tmp_path, "2"), site)  # leaves site.yaml in its root
+    command = ["install", str(release(tmp_path, "1")), "--root", site.root]
+    for options in ([], ["--dry-run"]):
+        refused = CliRunner().invoke(cli, [*command, *options])
+        assert (refused.exit_code, "demo 1 is older than 2" in refused.stderr) == (TrustError.exit_code, True)
+    taken = CliRunner().invoke(cli, [*command, "--allow-older"])
+    assert taken.exit_code == 0, taken.output
+    assert current(site) == ["1"]
+
+
+def test_it_says_for_which_machines_a_bundle_is(
+    config: SiteConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    put(release(tmp_path, "1"), config)
+    assert "demo 1 is for rocky-9-x86_64, debian-12-aarch64" in caplog.text
 
 
 def test_an_older_bundle_is_warned_of_elsewhere(
