@@ -87,7 +87,10 @@ signature_option = click.option(
     "--signature", type=click.Path(path_type=Path), help="BUNDLE's signature, where it does not lie beside it."
 )
 trust_option = click.option(
-    "--trust", multiple=True, type=click.Path(path_type=Path), help="A public key that has to have signed it."
+    "--trust",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A public key whose signature counts, beside those that this machine trusts; again for more.",
 )
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 root_option = click.option(
