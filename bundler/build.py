@@ -124,7 +124,7 @@ def resolve(profile: Profile, upstream: Upstream) -> Lock:
         if error is not None and not isinstance(error, Stopped):
             raise error
     items += [item for each in running for item in each.result()]
-    lock = Lock(profile.name, profile.version, profile.sha256, tuple(items))
+    lock = Lock(profile.name, profile.version, profile.sha256, tuple(items), profile.targets)
     logger.info("resolved %d items: %d bytes", len(items), sum(obj.size for obj in lock.objects))
     return lock
 

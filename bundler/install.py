@@ -11,16 +11,19 @@ from pathlib import Path
 
 from bundler import inputs
 from bundler.bundle.content import Completed, Content
+from bundler.bundle.keys import trust
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import write_receipt
-from bundler.bundle.signature import trusted_keys, vouched
+from bundler.bundle.signature import vouched
+from bundler.bundle.statement import Vouched
 from bundler.errors import BundleError, SiteError, TrustError
 from bundler.kinds import KINDS
 from bundler.kinds.base import Step
 from bundler.model.items import Item
 from bundler.model.node_files import NodeFiles
 from bundler.model.site import Served, SiteConfig
+from bundler.model.versions import is_older
 from bundler.progress import Progress
 from bundler.recipes import RECIPES
 from bundler.sections import items_by_section
@@ -65,27 +68,35 @@ class Outlook:
     installed: bool
 
 
-def install(
-    path: Path,
-    config: SiteConfig,
-    *,
-    progress: Progress,
-    signature: Path | None = None,
-    expected: str | None = None,
-) -> Installed:
-    """Serve the bundle at `path` on the site; its `signature` lies beside it if it is not named.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a bundle is taken.
 
-    Where its id has to be the `expected` one, TrustError is raised for any other.
+    Its `signature` lies beside it if it is not named. With an `id` it is no other bundle than that. `allow_older` takes
+    one that is older than what the site serves, where site.yaml refuses that.
+    """
+
+    signature: Path | None = None
+    id: str | None = None
+    allow_older: bool = False
+
+
+def install(path: Path, config: SiteConfig, *, progress: Progress, terms: Terms = Terms()) -> Installed:
+    """Serve the bundle at `path` on the site, if it meets the `terms`.
 
     One pass: each object goes from the tar straight to where it is served from. Nothing is published before all of it
     arrived and verified; until the switch at the end the running release is as it was, and running it again goes on.
     """
     config = settled(config)
-    with Bundle(path, progress, _vouched(path, config, signature)) as bundle:
-        _check_id(bundle, expected)
+    with Bundle(path, progress, _vouched(path, config, terms.signature)) as bundle:
+        _check_id(bundle, terms.id)
         by_section = items_by_section(bundle.manifest.items, str(path))
         progress.start("installing", bundle.unchecked())
+        bundle.check_documents()
+        targets = ", ".join(map(str, bundle.manifest.targets)) or "no target in particular"
+        logger.info("%s %s is for %s", bundle.manifest.name, bundle.manifest.version, targets)
         site = Site(config)
+        _check_age(bundle.manifest, site, allow_older=terms.allow_older)
         content = _completed(bundle, site) if bundle.delta else bundle
 
         def load(steps: Sequence[Sequence[Step]]) -> None:
@@ -125,9 +136,26 @@ def _in_its_order(bundle: Bundle, content: Content, steps: Iterable[Step]) -> No
             bundle.check(obj)
 
 
-def _vouched(path: Path, config: SiteConfig, signature: Path | None) -> str | None:
-    """The digest that somebody trusted here has signed; None where nobody has to. Raises TrustError, ConfigError."""
-    return vouched(path, trusted_keys(Path(key) for key in config.trusted_keys), signature)
+def _vouched(path: Path, config: SiteConfig, signature: Path | None) -> Vouched | None:
+    """What those who are trusted here have signed; None where nobody has to. Raises TrustError, ConfigError."""
+    policy = config.trusted_keys
+    trusted = trust(map(Path, policy.keys), threshold=policy.threshold, require_expiry=policy.require_expiry)
+    return vouched(path, trusted, signature)
+
+
+def _check_age(manifest: Manifest, site: Site, *, allow_older: bool) -> None:
+    """Raise TrustError where the site refuses what is older than the release that it would replace; warn elsewhere.
+
+    A signature of long ago is as good as one of today. To go back on purpose there is `rollback`.
+    """
+    for release in site.releases():
+        if release.name == manifest.name and release.current and is_older(manifest.version, release.version):
+            found = f"{manifest.name} {manifest.version} is older than {release.version}, which is installed"
+            if site.config.trusted_keys.refuse_older and not allow_older:
+                raise TrustError(
+                    found, hint="carry a newer one; go back with `bundler rollback`, or with install --allow-older"
+                )
+            logger.warning("%s", found)
 
 
 def _check_id(bundle: Bundle, expected: str | None) -> None:
@@ -195,14 +223,15 @@ def _publish(
     return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
 
 
-def outlook(path: Path, config: SiteConfig, signature: Path | None = None, expected: str | None = None) -> Outlook:
-    """What installing the bundle at `path` would do, with what `install` takes. Changes nothing."""
-    with Bundle(path, vouched=_vouched(path, config, signature)) as bundle:
-        _check_id(bundle, expected)
+def outlook(path: Path, config: SiteConfig, terms: Terms = Terms()) -> Outlook:
+    """What installing the bundle at `path` would do. Changes nothing."""
+    with Bundle(path, vouched=_vouched(path, config, terms.signature)) as bundle:
+        _check_id(bundle, terms.id)
         manifest = bundle.manifest
         items_by_section(manifest.items, str(path))
         needed = sum(obj.size for obj in bundle.layout.payload)
     site = Site(config)
+    _check_age(manifest, site, allow_older=terms.allow_older)
     there = any(release.id == manifest.id and release.current for release in site.releases())
     url = Served(config, manifest.name, manifest.version).url
     return Outlook(

@@ -185,7 +185,13 @@ def test_expand_needs_no_network(tmp_path: Path) -> None:
 def test_inspect_has_the_keys_that_the_readme_promises(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "demo-1.0.tar", {"files/a": b"alpha"})
     document = answer("inspect", bundle)
-    assert set(document) == {"format", "name", "version", "id", "size", "left_out", "objects", "items"}
+    assert set(document) == {
+        *("format", "name", "version", "id", "targets", "architectures", "size", "left_out", "vouched", "verdict"),
+        *("signed_by", "documents", "programs", "objects", "items"),
+    }
+    assert document["targets"][0] == {"distro": "rocky", "release": "9", "arch": "x86_64"}
+    assert document["architectures"] == ["aarch64", "x86_64"]
+    assert [each["path"] for each in document["documents"]] == ["sbom.cdx.json", "README.txt"]
     assert document["size"] == bundle.stat().st_size
     assert {"path", "size", "sha256"} == set(document["objects"][0])
     assert {"kind", "name", "version", "objects"} <= set(document["items"][0])

@@ -18,6 +18,7 @@ from bundler.errors import BundleError
 from bundler.model import json_text
 from bundler.model.contents import Sha256
 from bundler.model.items import Object
+from bundler.model.problems import first_problem
 from bundler.model.target import StrictModel
 
 DELTA = "delta.json"
@@ -69,7 +70,7 @@ class Delta:
         try:
             record = _Record.model_validate_json(data)
         except ValidationError as error:
-            raise BundleError(f"{what}: {error.errors(include_url=False)[0]['msg']}", hint=hint) from None
+            raise BundleError(f"{what}: {first_problem(error)}", hint=hint) from None
         found = cls(record.manifest_sha256, record.receipt_sha256, record.left_out)
         ends = [end for pair in found.left_out for end in pair]
         if ends != sorted(set(ends)) or found.data != data:

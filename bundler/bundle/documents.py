@@ -1,17 +1,23 @@
-"""The documents at the head of a bundle, for people and for other tools: README.txt and the SBOM."""
+"""The documents at the head of a bundle, for people and for other tools: the SBOM and README.txt.
+
+They are a closed set, for nobody can vouch for a file that is not shown. The SBOM is a function of the manifest: its
+form belongs to the format's number, and a reader takes no other bytes. The README's wording is not, so it is shown.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
 from bundler.bundle.layout import MTIME
-from bundler.bundle.manifest import FORMAT, Manifest
+from bundler.bundle.manifest import FORMAT, MANIFEST, Manifest
+from bundler.errors import BundleError
 from bundler.model import by_hand, json_text
 from bundler.model.contents import sorted_items
 from bundler.model.items import Download, Item, Made, Object
@@ -19,6 +25,8 @@ from bundler.model.lock import Lock
 
 README = "README.txt"
 SBOM = "sbom.cdx.json"
+README_LIMIT = 64 << 10  # bytes
+_HINT = "it was not made by this version of bundler: ask where it comes from"
 _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"  # what stands for itself in a URL that is quoted already
 _INSTALL = "bootstrap/install.sh"
 _BARE = """
@@ -30,30 +38,73 @@ every file: install.sh is held to it by hand, and holds the others to it before 
 
 def describe(lock: Lock) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest of the bundle that `lock` makes, and the bytes of its documents by path."""
-    documents = {SBOM: sbom(lock), README: readme(lock)}
-    objects = tuple(
-        Object(path, len(data), hashlib.sha256(data).hexdigest(), Made()) for path, data in documents.items()
-    )
-    return Manifest(lock.name, lock.version, lock.profile_sha256, lock.sha256, lock.items, objects), documents
+    bare = Manifest(lock.name, lock.version, lock.profile_sha256, lock.sha256, lock.items, (), lock.targets)
+    documents = {SBOM: sbom(bare), README: readme(lock)}
+    return replace(bare, documents=tuple(_object(path, data) for path, data in documents.items())), documents
 
 
-def sbom(lock: Lock) -> bytes:
-    """CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): a component for each item that has a package URL."""
-    release = f"{lock.name}-{lock.version}"
-    components = [item for item in sorted_items(lock.items) if item.purl]
+def check_set(manifest: Manifest, what: str) -> None:
+    """Raise BundleError unless the documents of `manifest`, which is `what`'s, are the SBOM and a README, as they are
+    written.
+    """
+    paths = [obj.path for obj in manifest.documents]
+    if others := [path for path in paths if path not in (SBOM, README)]:
+        raise BundleError(f"{what}: {others[0]!r} belongs to no item, and is no document of a bundle", hint=_HINT)
+    if missing := [path for path in (SBOM, README) if path not in paths]:
+        raise BundleError(f"{what}: {' and '.join(missing)} missing: every bundle has both", hint=_HINT)
+    if paths != [SBOM, README]:
+        raise BundleError(f"{what}: {README} comes before {SBOM}", hint=_HINT)
+    for obj in manifest.documents:
+        if obj != replace(obj, source=Made(), mode=0o644):
+            raise BundleError(f"{what}: {obj.path} has a source or a mode that documents never have", hint=_HINT)
+        if obj.path == README and obj.size > README_LIMIT:
+            raise BundleError(f"{what}: {README} has {obj.size} bytes; {README_LIMIT} is the most", hint=_HINT)
+
+
+def check_sbom(manifest: Manifest, what: str) -> None:
+    """Raise BundleError unless the SBOM that `manifest` names has the bytes that follow from `manifest`."""
+    if _object(SBOM, sbom(manifest)) not in manifest.documents:
+        raise BundleError(f"{what}: {SBOM} is not the SBOM of what {MANIFEST} lists", hint=_HINT)
+
+
+def readme_text(data: bytes, what: str) -> str:
+    """README.txt as people may be shown it: printable ASCII on lines. Raises BundleError for anything else."""
+    text = data.decode("ascii", "replace")
+    if not text.isascii() or not all(line.isprintable() for line in text.split("\n")):
+        raise BundleError(f"{what}: {README} has more in it than printable ASCII on lines", hint=_HINT)
+    return text
+
+
+def _object(path: str, data: bytes) -> Object:
+    return Object(path, len(data), hashlib.sha256(data).hexdigest(), Made())
+
+
+def sbom(manifest: Manifest) -> bytes:
+    """CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): a component for each item that has a package URL.
+
+    What `manifest` says of documents has no say.
+    """
+    components = [item for item in sorted_items(manifest.items) if item.purl]
     references = sorted(map(_reference, components))
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": uuid.uuid5(uuid.NAMESPACE_URL, f"bundler:{lock.sha256}").urn,
+        "serialNumber": uuid.uuid5(uuid.NAMESPACE_URL, f"bundler:{manifest.lock_sha256}").urn,
         "version": 1,
         "metadata": {
             "timestamp": datetime.fromtimestamp(MTIME, UTC).isoformat(),
-            "component": {"type": "application", "bom-ref": release, "name": lock.name, "version": lock.version},
+            "component": {
+                "type": "application",
+                "bom-ref": manifest.folder,
+                "name": manifest.name,
+                "version": manifest.version,
+            },
         },
         "components": map(_component, components),
-        "dependencies": chain([{"ref": release, "dependsOn": references}], ({"ref": each} for each in references)),
+        "dependencies": chain(
+            [{"ref": manifest.folder, "dependsOn": references}], ({"ref": each} for each in references)
+        ),
     }
     return json_text.to_bytes(document)
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from bundler.model import contents
 from bundler.model.items import Item, Object, objects_of
+from bundler.model.target import Target
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -25,7 +26,7 @@ class ManifestRecord(contents.ContentsRecord):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle holds. `documents` are objects that belong to no item: the SBOM and the README."""
+    """What a bundle holds, and for which nodes. `documents` are objects that belong to no item: see `documents`."""
 
     name: str
     version: str
@@ -33,11 +34,17 @@ class Manifest:
     lock_sha256: str
     items: tuple[Item, ...]
     documents: tuple[Object, ...]
+    targets: tuple[Target, ...] = ()
 
     @property
     def folder(self) -> str:
         """The one folder that a bundle unpacks to."""
         return f"{self.name}-{self.version}"
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Of its targets, in rpm's words."""
+        return tuple(sorted({target.arch for target in self.targets}))
 
     @cached_property
     def payload(self) -> tuple[Object, ...]:
@@ -56,6 +63,7 @@ class Manifest:
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
+            "targets": contents.target_entries(self.targets),
             "profile_sha256": self.profile_sha256,
             "lock_sha256": self.lock_sha256,
         }
@@ -77,4 +85,6 @@ class Manifest:
     @classmethod
     def _of(cls, record: ManifestRecord, what: str) -> Manifest:
         items, documents = contents.to_items(record, what)
-        return cls(record.name, record.version, record.profile_sha256, record.lock_sha256, items, documents)
+        return cls(
+            record.name, record.version, record.profile_sha256, record.lock_sha256, items, documents, record.targets
+        )

@@ -16,8 +16,10 @@ from types import TracebackType
 
 from bundler.bundle.content import Content
 from bundler.bundle.delta import DELTA, LIMIT, Delta
+from bundler.bundle.documents import README, SBOM, check_sbom, check_set, readme_text
 from bundler.bundle.layout import BLOCK, Member, header, layout, padded
 from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
+from bundler.bundle.statement import Vouched
 from bundler.bundle.storage import open_storage
 from bundler.errors import BundleError, IntegrityError, TrustError
 from bundler.model.items import Object
@@ -39,14 +41,14 @@ class Bundle(Content):
         self,
         path: Path,
         progress: Progress | None = None,
-        vouched: str | None = None,
+        vouched: Vouched | None = None,
         known: Manifest | None = None,
     ) -> None:
         """Open the bundle at `path`: a file, or what `open_storage` takes for its volumes.
 
-        `vouched` is the manifest's digest that someone signed: any other one is refused unread. A manifest that is
-        `known` and the one in the bundle is not read again. Raises BundleError when it is none, IntegrityError when its
-        head is damaged or its end is missing, TrustError.
+        `vouched` is what someone signed: a manifest with another digest is refused unread. A manifest that is `known`
+        and the one in the bundle is not read again. Raises BundleError when it is none, IntegrityError when its head is
+        damaged or its end is missing, TrustError.
         """
         self.path = path
         self._progress = progress or Silent()
@@ -102,8 +104,13 @@ class Bundle(Content):
         return self._storage.once
 
     def check(self, obj: Object) -> None:
-        """Check an object, unless it was read already. Raises IntegrityError."""
+        """Check an object, unless it was checked. Raises IntegrityError, BundleError for a document in another form."""
         if obj.path in self._checked:
+            return
+        if obj.path == SBOM:
+            check_sbom(self.manifest, str(self.path))
+        if obj.path == README:
+            self.readme()
             return
         member = self._member(obj)
         self._check_header(member)
@@ -119,11 +126,29 @@ class Bundle(Content):
             self._progress.advance(len(window))
         self._conclude(obj, member, digest.hexdigest())
 
+    def check_documents(self) -> None:
+        """Check the documents, which come first. Raises IntegrityError; BundleError for one of another form."""
+        for obj in self.manifest.documents:
+            self.check(obj)
+
+    def sbom(self) -> bytes:
+        """The SBOM, which is that of the manifest. Raises IntegrityError, BundleError."""
+        check_sbom(self.manifest, str(self.path))
+        return b"".join(self.stream(self._document(SBOM)))
+
+    def readme(self) -> str:
+        """README.txt, which is lines of printable ASCII. Raises IntegrityError, BundleError."""
+        return readme_text(self.read(self._document(README)), str(self.path))
+
+    def _document(self, path: str) -> Object:
+        return next(obj for obj in self.manifest.documents if obj.path == path)
+
     def verify(self, *, jobs: int) -> None:
         """Check every byte that has not been checked since the bundle was opened, up to the end of the file.
 
-        Raises IntegrityError for the first thing found wrong.
+        Raises IntegrityError for the first thing found wrong, BundleError for a document of another form.
         """
+        self.check_documents()
         objects = [obj for obj in self.carried if obj.path not in self._checked]
         if self._storage.once:
             # In the order in which they come, and then the end.
@@ -192,15 +217,18 @@ class Bundle(Content):
         actual = hashlib.sha256(data).hexdigest()
         if promise != actual.encode():
             raise self._damaged(f"{MANIFEST} does not match {SUMS}")
-        if self._vouched not in (None, actual):
+        if self._vouched and self._vouched.statement.id != actual:
             raise TrustError(
-                f"{self.path}: what was signed is another bundle: {self._vouched}, and this one is {actual}",
+                f"{self.path}: what was signed is another bundle: {self._vouched.statement.id}, and this is {actual}",
                 hint="carry the bundle and the signature that belong together",
             )
         if self._known is not None and self._known.id == actual:
             manifest = self._known
         else:
             manifest = Manifest.from_bytes(data, f"{self.path}: {MANIFEST}")
+            check_set(manifest, str(self.path))
+        if self._vouched:
+            self._vouched.statement.check(manifest, str(self.path))
         delta = Delta.from_bytes(left_out, f"{self.path}: {DELTA}") if left_out else None
         if manifest.folder != folder:
             raise self._damaged("its folder is not named after the release")

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from bundler.errors import ConfigError
 from bundler.model.contents import Name, Sha256, Version
+from bundler.model.problems import first_problem
 from bundler.model.target import StrictModel
 
 FORMAT = 1
@@ -71,8 +72,6 @@ def read_receipt(path: Path) -> Receipt:
     try:
         record = _Record.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise ConfigError(f"{path} is no receipt: {where}: {first['msg']}", hint=hint) from None
+        raise ConfigError(f"{path} is no receipt: {first_problem(error)}", hint=hint) from None
     releases = tuple((release.name, release.version) for release in record.releases)
     return Receipt(hashlib.sha256(data).hexdigest(), releases, frozenset(record.objects))

@@ -18,6 +18,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bundler.errors import BundleError, IntegrityError
+from bundler.model.problems import first_problem
 
 STDIN = Path("-")
 INDEX_SUFFIX = ".volumes.json"
@@ -234,9 +235,7 @@ def read_index(path: Path) -> Index:
     try:
         index = Index.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BundleError(f"{path} is no index of volumes: {where}: {first['msg']}", hint=hint) from None
+        raise BundleError(f"{path} is no index of volumes: {first_problem(error)}", hint=hint) from None
     names = [volume.file for volume in index.volumes]
     if len(set(names)) != len(names) or sum(volume.size for volume in index.volumes) != index.size:
         raise BundleError(f"{path} is no index of volumes: its sizes or names do not fit together", hint=hint)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from pathlib import Path
 
-from bundler.bundle.signature import signature_file
+from bundler.bundle.signature import SUFFIX, signature_file, to_carry
 from bundler.bundle.storage import INDEX_SUFFIX, Index, Volume, find_index, open_storage, read_index
 from bundler.errors import BundleError, IntegrityError
 from bundler.progress import Progress
@@ -42,14 +41,17 @@ def parse_size(text: str) -> int:
 def split(bundle: Path, folder: Path, size: int, *, progress: Progress) -> Path:
     """Write the volumes of `bundle`, of `size` bytes each but the last, into `folder`; gives their index.
 
-    The index comes last: without it there are no volumes yet. Raises BundleError.
+    The index comes last: without it there are no volumes yet. What was signed as one is signed in volumes. Raises
+    BundleError; ConfigError where the signature would replace another one.
     """
+    signature = folder / f"{bundle.name}{SUFFIX}"
     folder.mkdir(parents=True, exist_ok=True)
     storage = open_storage(bundle)
     try:
         total = storage.size
         if total is None:
             raise BundleError("a bundle in a pipe cannot be split", hint="save it to a file first")
+        signed = to_carry(signature_file(bundle), signature)
         if -(-total // size) > _MOST:
             raise BundleError(f"that makes more than {_MOST} volumes", hint="choose larger ones")
         progress.start("splitting", total)
@@ -75,7 +77,8 @@ def split(bundle: Path, folder: Path, size: int, *, progress: Progress) -> Path:
     new = target.with_name(f"{target.name}.part")
     new.write_text(index.model_dump_json(indent=1) + "\n")
     new.replace(target)
-    _bring_signature(signature_file(bundle), signature_file(target))
+    if signed is not None:
+        signature.write_bytes(signed)
     progress.finish()
     return target
 
@@ -83,13 +86,16 @@ def split(bundle: Path, folder: Path, size: int, *, progress: Progress) -> Path:
 def join(path: Path, folder: Path, *, progress: Progress) -> Path:
     """Write the bundle whose volumes are at `path` (a folder, a volume or the index) into `folder`; gives its path.
 
-    Each volume is checked as it is read. Raises IntegrityError naming the first that is bad, BundleError.
+    Each volume is checked as it is read. What was signed in volumes is signed as one. Raises IntegrityError naming the
+    first that is bad, BundleError; ConfigError where the signature would replace another one.
     """
     index_path = find_index(path)
     if index_path is None:
         raise BundleError(f"{path} is no folder of volumes, and no volume", hint="name what `bundler split` wrote")
     open_storage(index_path).close()  # are all there?
     index = read_index(index_path)
+    signature = folder / f"{index.bundle}{SUFFIX}"
+    signed = to_carry(signature_file(index_path), signature)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / index.bundle
     part = target.with_name(f"{target.name}.joining")
@@ -111,12 +117,7 @@ def join(path: Path, folder: Path, *, progress: Progress) -> Path:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    _bring_signature(signature_file(index_path), signature_file(target))
+    if signed is not None:
+        signature.write_bytes(signed)
     progress.finish()
     return target
-
-
-def _bring_signature(there: Path, here: Path) -> None:
-    """What was signed as one is signed in volumes, and the other way round."""
-    if there.is_file() and there != here:
-        shutil.copyfile(there, here)

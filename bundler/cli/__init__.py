@@ -15,7 +15,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from bundler import __version__
-from bundler.cli import bundles, connected, doctor, site
+from bundler.cli import bundles, connected, contents, doctor, site
 from bundler.cli.terminal import say
 
 
@@ -41,7 +41,7 @@ def completion(shell: str) -> None:
 # A command is a function of one of these modules; here it gets its place.
 for _command in (
     *(connected.plan, connected.lock, connected.build, connected.profiles),
-    *(bundles.verify, bundles.inspect, bundles.diff, bundles.sign, bundles.key, bundles.split, bundles.join),
+    *(bundles.verify, contents.inspect, contents.diff, bundles.sign, bundles.key, bundles.split, bundles.join),
     *(
         site.install,
         site.status,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
+
+_LAST_SECOND = time(23, 59, 59)
 
 
 class ProfileName(click.ParamType[str]):
@@ -53,6 +56,28 @@ class Tls(click.ParamType[Mapping[str, str] | str]):
         return dict(zip(("certificate", "key", "ca"), (str(Path(file).absolute()) for file in files), strict=True))
 
 
+class Expiry(click.ParamType[datetime]):
+    """A day, whose end it is, or days from now; in UTC."""
+
+    name = "90d|date"
+    text = "Until when it counts: `90d`, or the end of a day in UTC, `2027-01-31`.  [default: without end]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        now, text = datetime.now(UTC), str(value)
+        try:
+            if text.endswith("d"):
+                until = now + timedelta(days=int(text.removesuffix("d")))
+            else:
+                until = datetime.combine(date.fromisoformat(text), _LAST_SECOND, UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r} is neither days nor a date: say 90d, or 2027-01-31", param, ctx)
+        if until <= now:
+            self.fail(f"{text!r} is over already", param, ctx)
+        return until
+
+
 profile_argument = click.argument("profile", type=ProfileName())
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change the profile: rpms.weak_deps=true."
@@ -60,6 +85,12 @@ set_option = click.option(
 jobs_option = click.option("--jobs", type=click.IntRange(1, 64), help="Transfers at once.")
 signature_option = click.option(
     "--signature", type=click.Path(path_type=Path), help="BUNDLE's signature, where it does not lie beside it."
+)
+trust_option = click.option(
+    "--trust",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A public key whose signature counts, beside those that this machine trusts; again for more.",
 )
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 root_option = click.option(

@@ -32,6 +32,7 @@ from bundler.sizes import human
 @click.option("--login", metavar="USER", help="Let nobody read who does not log in as USER; needs TLS.")
 @signature_option
 @click.option("--id", "expected", metavar="ID", help="The id that was approved: a bundle with another is refused.")
+@click.option("--allow-older", is_flag=True, help="Take it though it is older, where site.yaml refuses that.")
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and whether there is room; change nothing.")
 @command
 def install(
@@ -45,6 +46,7 @@ def install(
     login: str | None,
     signature: Path | None,
     expected: str | None,
+    allow_older: bool,
     dry_run: bool,
 ) -> Answer:
     """Serve BUNDLE from this host: load it, verify it, then switch to it.
@@ -55,8 +57,9 @@ def install(
     from bundler.inputs import read_site
 
     config = read_site(site_file, address=address, root=root, services=services, tls=tls, login=login)
+    terms = pipeline.Terms(signature, expected, allow_older)
     if dry_run:
-        outlook = pipeline.outlook(bundle, config, signature, expected)
+        outlook = pipeline.outlook(bundle, config, terms)
         document: dict[str, Any] = {
             "name": outlook.name,
             "version": outlook.version,
@@ -67,7 +70,7 @@ def install(
         state = "is installed already" if outlook.installed else "would be installed"
         room = f"it needs at most {human(outlook.needed)}; {human(outlook.available)} are free"
         return Answer(document, [f"{outlook.name} {outlook.version} {state} at {outlook.url}", room])
-    done = pipeline.install(bundle, config, progress=common.progress(), signature=signature, expected=expected)
+    done = pipeline.install(bundle, config, progress=common.progress(), terms=terms)
     document = {"name": done.name, "version": done.version, "id": done.id, "url": done.url}
     document |= {"changed": done.changed, "objects_written": done.objects, "bytes_written": done.size}
     if not done.changed:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from bundler.errors import BundleError
 from bundler.model.items import Item, Json
+from bundler.model.problems import first_problem
 from bundler.model.target import StrictModel
 
 
@@ -21,10 +22,8 @@ class Attributes(StrictModel):
         try:
             return cls.model_validate(dict(item.attributes))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
             raise BundleError(
-                f"{item.kind} {item.name} {item.version}: its attributes cannot be read: {place}: {first['msg']}",
+                f"{item.kind} {item.name} {item.version}: its attributes cannot be read: {first_problem(error)}",
                 hint="the bundle was made by something else than this bundler: build it again",
             ) from None
 

@@ -14,7 +14,8 @@ from pydantic.dataclasses import dataclass
 from bundler.errors import BundleError
 from bundler.model import json_text
 from bundler.model.items import Item, Object, parse_source, source_text
-from bundler.model.target import StrictModel
+from bundler.model.problems import first_problem
+from bundler.model.target import StrictModel, Target, Targets
 
 # A release's name and version become file names, URL segments and a devpi index: nothing in them needs quoting.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=64)]
@@ -87,6 +88,7 @@ class ContentsRecord(StrictModel):
 
     name: Name
     version: Version
+    targets: Targets
     objects: list[ObjectRecord]
     items: list[ItemRecord]
 
@@ -97,6 +99,11 @@ Record = TypeVar("Record", bound=ContentsRecord)
 def to_json(head: dict[str, Any], items: Iterable[Item], objects: Iterable[Object]) -> bytes:
     """`head` with `objects` and `items` behind it: the same values give the same bytes."""
     return json_text.to_bytes({**head, "objects": map(_object_entry, objects), "items": map(_item_entry, items)})
+
+
+def target_entries(targets: Iterable[Target]) -> list[dict[str, Any]]:
+    """`targets` as the head of a document has them."""
+    return [target.model_dump(mode="json") for target in targets]
 
 
 def _object_entry(obj: Object) -> dict[str, Any]:
@@ -126,10 +133,8 @@ def parse(record: type[Record], data: bytes, what: str) -> Record:
     try:
         return record.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
         raise BundleError(
-            f"{what}: {place}: {first['msg']}",
+            f"{what}: {first_problem(error)}",
             hint="it was not written by this version of bundler; get it again from where it was made",
         ) from None
 

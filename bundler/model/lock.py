@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from bundler.errors import BundleError
 from bundler.model import contents
 from bundler.model.items import Item, Object, objects_of
+from bundler.model.target import Target
 
 LOCK_FORMAT = 1
 
@@ -22,12 +24,13 @@ class LockRecord(contents.ContentsRecord):
 
 @dataclass(frozen=True)
 class Lock:
-    """The resolved items of one profile, and the digest of the profile they were resolved from."""
+    """The resolved items of one profile, the digest of that profile, and what it says the nodes are."""
 
     name: str
     version: str
     profile_sha256: str
     items: tuple[Item, ...]
+    targets: tuple[Target, ...] = ()
 
     @cached_property
     def objects(self) -> tuple[Object, ...]:
@@ -42,6 +45,7 @@ class Lock:
             "lock_format": LOCK_FORMAT,
             "name": self.name,
             "version": self.version,
+            "targets": contents.target_entries(self.targets),
             "profile_sha256": self.profile_sha256,
         }
         return contents.to_json(head, contents.sorted_items(self.items), self.objects)
@@ -55,5 +59,9 @@ class Lock:
     def from_bytes(cls, data: bytes, what: str = "the lock") -> Lock:
         """Read a lock file. Raises BundleError when it is not one."""
         record = contents.parse(LockRecord, data, what)
-        items, _ = contents.to_items(record, what)
-        return cls(record.name, record.version, record.profile_sha256, items)
+        items, others = contents.to_items(record, what)
+        if others:
+            raise BundleError(
+                f"{what}: {others[0].path!r} belongs to no item", hint="make the lock again with `bundler lock`"
+            )
+        return cls(record.name, record.version, record.profile_sha256, items, record.targets)

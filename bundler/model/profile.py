@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, create_model
 
 from bundler.model.contents import Name, Version
 from bundler.model.items import Json
-from bundler.model.target import StrictModel, Target
+from bundler.model.target import StrictModel, Target, Targets
 
 
 class ProfileHead(StrictModel):
@@ -20,7 +20,7 @@ class ProfileHead(StrictModel):
 
     name: Name = Field(description="of the bundle; with the version it names the tarball and the release on the site")
     version: Version
-    targets: tuple[Target, ...] = Field(default=(), description="what the nodes are; one bundle may serve several")
+    targets: Targets = Field(default=(), description="what the nodes are; one bundle may serve several")
 
 
 @dataclass(frozen=True, slots=True)

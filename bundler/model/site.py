@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from bundler.model.target import StrictModel
 
@@ -85,6 +85,22 @@ class ExternalIndex(StrictModel):
     credentials: Credentials | None = None
 
 
+class TrustedKeys(StrictModel):
+    """Whose bundles a site takes, beside those of the keys that the machine trusts."""
+
+    keys: tuple[str, ...] = Field(default=(), description="files of public keys in PEM, on the admin host")
+    threshold: Annotated[int, Field(ge=1, le=64, description="how many different keys have to have signed")] = 1
+    refuse_older: bool = Field(
+        default=False, description="refuse a bundle that is older than the installed one of its name; else warn of it"
+    )
+    require_expiry: bool = Field(default=False, description="take signatures only that have an end")
+
+
+def _keys_alone(value: object) -> object:
+    """A list stands for its keys."""
+    return {"keys": value} if isinstance(value, list | tuple) else value
+
+
 class SiteConfig(StrictModel):
     """site.yaml. All a site needs is its address; the rest has defaults."""
 
@@ -107,8 +123,10 @@ class SiteConfig(StrictModel):
         default=None,
         description="ask for a log-in before anything is read from the site's own services; over TLS alone",
     )
-    trusted_keys: tuple[str, ...] = Field(
-        default=(), description="public keys: only bundles that one of them signed are taken; beside trusted.d"
+    trusted_keys: Annotated[TrustedKeys, BeforeValidator(_keys_alone)] = Field(
+        default=TrustedKeys(),
+        description="public keys: only bundles that one of them signed are taken; beside /etc/bundler/trusted.d. A "
+        "list of files, or a mapping with more to ask for",
     )
     web: ExternalWeb | None = None
     registry: ExternalRegistry | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 # One printable line: these end up in requests and in comments of config files, where a control character has no place.
@@ -49,3 +49,13 @@ class Target(StrictModel):
             return True
         names = {self.distro, self.release, self.arch, f"{self.distro}-{self.release}", str(self)}
         return any(word in names for word in wanted)
+
+
+def _distinct(targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    if len(set(targets)) != len(targets):
+        raise ValueError("a target is listed twice")
+    return targets
+
+
+# What the nodes of one bundle are, in a profile, a lock and a manifest.
+Targets = Annotated[tuple[Target, ...], Field(max_length=64), AfterValidator(_distinct)]

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bundler.bundle.documents import SBOM
+from bundler.bundle.programs import programs
 from bundler.bundle.reader import Bundle
+from bundler.bundle.signature import Standing
+from bundler.bundle.statement import time_text
 from bundler.model.difference import difference
 from bundler.model.items import Item, objects_of, source_text
 from bundler.templates import render
@@ -17,13 +20,15 @@ PAGE = "report.html"
 _SOURCES = 3  # of an item, on the page
 
 
-def write_report(bundle: Bundle, folder: Path, *, since: Sequence[Item] | None) -> list[Path]:
-    """Write the page and the SBOM of `bundle` into `folder`; gives their paths. `since` are the items before.
+def write_report(bundle: Bundle, folder: Path, *, standing: Standing, since: Sequence[Item] | None) -> list[Path]:
+    """Write the page and the SBOM of `bundle` into `folder`; gives their paths.
 
-    Only the bundle's head is read.
+    `standing` is who signed it, `since` are the items before. Only the bundle's head is read. Raises IntegrityError,
+    BundleError for documents of another form.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     manifest = bundle.manifest
+    sbom, readme = bundle.sbom(), bundle.readme()
+    folder.mkdir(parents=True, exist_ok=True)
     sizes: Counter[str] = Counter()
     for item in manifest.items:
         sizes[item.kind] += sum(obj.size for obj in item.objects)
@@ -37,6 +42,15 @@ def write_report(bundle: Bundle, folder: Path, *, since: Sequence[Item] | None) 
         size=bundle.layout.size,
         left_out=sum(obj.size for obj in bundle.layout.left_out),
         objects=len(manifest.payload),
+        targets=[str(target) for target in manifest.targets],
+        architectures=manifest.architectures,
+        verdict=standing.verdict,
+        vouched=standing.vouched,
+        signers=[(str(signer.key) if signer.key else None, signer.keyid) for signer in standing.signers],
+        expires=time_text(standing.expires) if standing.expires else None,
+        documents=manifest.documents,
+        readme=readme,
+        programs=programs(manifest.items),
         sizes=sizes.most_common(),
         largest=max(sizes.values(), default=1),
         data=_embedded(
@@ -51,8 +65,7 @@ def write_report(bundle: Bundle, folder: Path, *, since: Sequence[Item] | None) 
         new_size=None if changes is None else sum(change.size for change in changes),
     )
     (folder / PAGE).write_text(page)
-    (document,) = [obj for obj in manifest.documents if obj.path == SBOM]
-    (folder / SBOM).write_bytes(b"".join(bundle.stream(document)))
+    (folder / SBOM).write_bytes(sbom)
     return [folder / PAGE, folder / SBOM]
 
 

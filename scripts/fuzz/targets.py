@@ -10,17 +10,20 @@ import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 from bundler.bundle.delta import Delta
 from bundler.bundle.documents import describe
+from bundler.bundle.keys import PublicKey, Trust, new_key, read_public
 from bundler.bundle.layout import layout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import read_receipt
 from bundler.bundle.signature import signature_file, vouched
+from bundler.bundle.statement import PAYLOAD_TYPE, Statement
 from bundler.bundle.storage import read_index
 from bundler.bundle.writer import Writer
 from bundler.errors import BundlerError, ProfileError
@@ -125,8 +128,21 @@ def _read_beside(data: bytes) -> None:
             read(path)
     with suppress(BundlerError):
         Delta.from_bytes(data, "fuzz")
+    with suppress(BundlerError):
+        Statement.from_bytes(data, PAYLOAD_TYPE, "fuzz")
     _file(data, signature_file(path).name)
-    vouched(path, [], signature_file(path))
+    vouched(path, Trust((_trusted(),)))
+
+
+_ENVELOPE = b'{"payload": "e30=", "payloadType": "text/plain", "signatures": [{"keyid": "%s", "sig": "eA=="}]}' % (
+    b"0" * 64
+)
+
+
+@cache
+def _trusted() -> PublicKey:
+    """A key that is trusted, and has signed nothing."""
+    return read_public(new_key(_FOLDER / "release.key"))
 
 
 def _unpack(data: bytes) -> None:
@@ -245,7 +261,7 @@ def targets() -> tuple[Target, ...]:
     return (
         Target("bundle", _read_bundle, [_bundle()]),
         Target("manifest", _read_manifest, [manifest.data]),
-        Target("beside", _read_beside, [b"{}", b'{"format": 1}']),
+        Target("beside", _read_beside, [b"{}", b'{"format": 1}', Statement.of(manifest).data, _ENVELOPE]),
         Target("archive", _unpack, [_archive()]),
         Target("tree", _read_tree, [_archive()]),
         Target("profile", _read_profile, [profile]),

@@ -196,6 +196,7 @@ def document(**changes: object) -> dict[str, object]:
         "format": 1,
         "name": "demo",
         "version": "1.0",
+        "targets": [],
         "profile_sha256": empty,
         "lock_sha256": empty,
         "objects": [],
@@ -234,6 +235,14 @@ MANIFESTS = [
     as_json(document(name="d\u0435mo")),
     as_json(document(version="1.0/..")),
     as_json(document(version=1e400)),
+    as_json(document(targets=None)),
+    as_json(document(targets=[{"distro": "rocky", "release": "9"}])),  # not in its one form
+    as_json(document(targets=[{"distro": "ro\x1b[2Jcky", "release": "9", "arch": "x86_64"}])),
+    as_json(document(targets=[{"distro": "rocky", "release": "9/..", "arch": "x86_64"}])),
+    as_json(document(targets=[{"distro": "rocky", "release": "9", "arch": "x" * 65}])),
+    as_json(document(targets=[{"distro": "rocky", "release": "9", "arch": "x86_64"}] * 2)),
+    as_json(document(targets=[{"distro": "rocky", "release": str(n), "arch": "x86_64"} for n in range(65)])),
+    as_json({key: value for key, value in document().items() if key != "targets"}),
     as_json(document(objects=[entry("/etc/passwd")])),
     as_json(document(objects=[entry("../evil")])),
     as_json(document(objects=[entry("files/../../evil")])),
@@ -271,11 +280,27 @@ def test_a_manifest_that_is_none(good: Path, tmp_path: Path, manifest: bytes) ->
     assert "\x1b" not in done.stdout + done.stderr
 
 
+def test_the_manifest_that_these_are_made_of_is_one() -> None:
+    data = as_json(document(targets=[{"distro": "rocky", "release": "9", "arch": "x86_64"}]))
+    assert layout(Manifest.from_bytes(data), None).folder == "demo-1.0"
+
+
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=name_of)
 def test_it_is_the_manifest_that_is_refused(manifest: bytes) -> None:
     """Not what comes behind it, which does not go with it either."""
     with pytest.raises(BundleError):
         layout(Manifest.from_bytes(manifest), None)
+
+
+@pytest.mark.parametrize("word", ["\x1b[2J", "\u202e", "a\rb", "\x9b2J", "x" * 5000])
+def test_an_unknown_key_does_not_act_on_a_terminal(good: Path, tmp_path: Path, word: str) -> None:
+    item = {"kind": "files", "name": "x", "version": "1", "objects": [], word: 1}
+    for number, evil in enumerate([document(**{word: 1}), document(items=[item])]):
+        file = with_manifest(good, tmp_path / f"{number}.tar", as_json(evil))
+        with pytest.raises(BundleError) as refused:
+            Bundle(file)
+        assert refused.value.message.isprintable()
+        assert len(refused.value.message) < 1000
 
 
 def test_deep_attributes(good: Path, tmp_path: Path) -> None:

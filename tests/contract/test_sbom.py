@@ -10,7 +10,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from bundler.bundle.documents import sbom
+from bundler.bundle.documents import describe, sbom
 from bundler.model.lock import Lock
 
 # https://github.com/package-url/purl-spec/tree/main/types-doc
@@ -27,7 +27,7 @@ PURLS = {
 @pytest.mark.parametrize("kind", PURLS)
 def test_the_sbom_is_valid_and_its_purls_are_right(kind: str, locks: dict[str, Lock]) -> None:
     lock = locks[kind]
-    document = sbom(lock).decode()
+    document = sbom(describe(lock)[0]).decode()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(document) is None
     components = json.loads(document)["components"]
     assert len(components) == sum(item.purl is not None for item in lock.items) > 0
@@ -41,6 +41,6 @@ def test_every_kind_is_among_them(locks: dict[str, Lock]) -> None:
 
 
 def test_the_schema_is_held_against_something(locks: dict[str, Lock]) -> None:
-    document = json.loads(sbom(locks["files"]))
+    document = json.loads(sbom(describe(locks["files"])[0]))
     document["components"][0]["purl"] = 7
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document)) is not None

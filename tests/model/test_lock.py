@@ -14,6 +14,7 @@ from bundler.errors import BundleError
 from bundler.model.contents import check_path
 from bundler.model.items import Download, Item, LocalFile, Made, Object, RegistryBlob, Source, parse_source, source_text
 from bundler.model.lock import Lock
+from bundler.model.target import Target
 
 SOURCES: list[Source] = [
     Download("https://example.org/a b?x=1"),
@@ -24,7 +25,8 @@ SOURCES: list[Source] = [
 ]
 OBJECTS = tuple(Object(f"files/{index}", index, f"{index:064x}", source) for index, source in enumerate(SOURCES))
 ITEM = Item("files", "name", "1", OBJECTS, {"deep": [1, {"a": None}], "text": "ü"}, "pkg:generic/name@1", "MIT")
-LOCK = Lock("demo", "1.0", "f" * 64, (ITEM,))
+TARGETS = (Target(distro="rocky", release="9"), Target(distro="rocky", release="9", arch="aarch64"))
+LOCK = Lock("demo", "1.0", "f" * 64, (ITEM,), TARGETS)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -47,10 +49,12 @@ def test_a_lock_survives_its_bytes() -> None:
 
 
 def test_a_manifest_survives_its_bytes() -> None:
-    manifest = Manifest("demo", "1.0", "f" * 64, LOCK.sha256, LOCK.items, (Object("README.txt", 1, "0" * 64, Made()),))
+    readme = Object("README.txt", 1, "0" * 64, Made())
+    manifest = Manifest("demo", "1.0", "f" * 64, LOCK.sha256, LOCK.items, (readme,), TARGETS)
     again = Manifest.from_bytes(manifest.data)
     assert again == manifest
     assert again.id == manifest.id
+    assert (again.targets, again.architectures) == (TARGETS, ("aarch64", "x86_64"))
 
 
 def test_the_order_of_items_does_not_matter() -> None:
@@ -79,6 +83,10 @@ def _change(document: dict[str, Any], way: list[Any], value: Any) -> None:
         (["name"], "../up"),
         (["name"], "-option"),
         (["version"], "1\n2"),
+        (["targets"], [{"distro": "rocky"}]),
+        (["targets", 0, "distro"], "rocky\n"),
+        (["targets", 0, "arch"], "aarch64"),  # as the other one
+        (["items", 0, "objects"], ["files/1", "files/2", "files/3", "files/4"]),  # files/0 belongs to nothing
         (["objects", 0, "path"], "files/../../etc/passwd"),
         (["objects", 0, "path"], "/etc/passwd"),
         (["objects", 0, "path"], "files/new\nline"),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from bundler.errors import ProfileError
 from bundler.kinds.bootstrap import own_wheel
+from bundler.kinds.bootstrap.attributes import NeededAttributes, OwnAttributes, ScriptsAttributes
 from bundler.kinds.bootstrap.spec import Spec
 from bundler.kinds.wheels import resolve as wheels
-from bundler.kinds.wheels.attributes import LockAttributes
+from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes
 from bundler.kinds.wheels.locked import requirements_text
 from bundler.kinds.wheels.spec import Spec as WheelsSpec
 from bundler.model.items import Item, Object
@@ -33,7 +34,6 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     wanted = WheelsSpec(python=(spec.python,), requirements=own_wheel.requirements("site"))
     resolved = wheels.resolve(wanted, (target,), upstream)
     ((_, lock),) = LockAttributes.among(resolved)
-    found = [item for item in resolved if item.purl]
     ours = upstream.keep(f"{_FOLDER}/wheels/{own_wheel.file_name()}", own_wheel.build())
     items = [
         Item(
@@ -41,12 +41,18 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
             "bundler",
             own_wheel.version(),
             (ours,),
+            OwnAttributes().as_json(),
             purl=_PURL.format(own_wheel.version()),
             licence=_LICENCE,
         ),
-        *(dataclasses.replace(item, kind="bootstrap", objects=tuple(map(_moved, item.objects))) for item in found),
+        *(_needed(item, wheel) for item, wheel in WheelAttributes.among(resolved)),
     ]
     return (*items, _scripts(target, lock, items, upstream))
+
+
+def _needed(item: Item, wheel: WheelAttributes) -> Item:
+    attributes = NeededAttributes(**wheel.model_dump()).as_json()
+    return dataclasses.replace(item, kind="bootstrap", objects=tuple(map(_moved, item.objects)), attributes=attributes)
 
 
 def _moved(obj: Object) -> Object:
@@ -62,7 +68,7 @@ def _scripts(target: Target, lock: LockAttributes, items: Iterable[Item], upstre
         upstream.keep(f"{_FOLDER}/uninstall.sh", _script("uninstall.sh.j2", values), mode=0o755),
         upstream.keep(f"{_FOLDER}/requirements.txt", requirements_text(pins).encode()),
     )
-    return Item("bootstrap", "scripts", own_wheel.version(), objects, lock.as_json())
+    return Item("bootstrap", "scripts", own_wheel.version(), objects, ScriptsAttributes(**lock.model_dump()).as_json())
 
 
 def _script(template: str, values: dict[str, str]) -> bytes:
