@@ -100,7 +100,6 @@ def site(host: Host, work: Path, *, own_ports: bool, sealed: bool = False) -> It
     web, registry = f"{'https' if sealed else 'http'}://{host.address}", f"{host.address}:5000"
     if not own_ports:
         ports = {name: free_port() for name in ("web", "registry", "index")}
-        backends = {name: free_port() for name in ("registry", "index")}
         file = work / "site.yaml"
         file.write_text(
             yaml.safe_dump(
@@ -109,7 +108,6 @@ def site(host: Host, work: Path, *, own_ports: bool, sealed: bool = False) -> It
                     "root": str(root),
                     "services": "process",
                     "ports": ports,
-                    "backends": backends,
                 }
             )
         )
