@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import IntegrityError, SiteError
-from bundler.site.services.registry_image import UnpackedImage
+from bundler.site.services.registry_program import UnpackedImage
 from bundler.site.services.rootfs import unpack
 from tests.site.content import MemoryContent
 from tests.site.images import image_item, program_with_libraries, tar_of

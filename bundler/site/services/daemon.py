@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.errors import SiteError
+from bundler.site.folders import write_whole
 from bundler.site.sockets import connected
 
 logger = logging.getLogger(__name__)
@@ -132,8 +133,8 @@ class Daemon:
         with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640), "ab") as log:
             log_from = log.seek(0, os.SEEK_END)
             pid = _spawn(program, log.fileno())
-        self._identity.write_text(f"{_started(pid)} {program.fingerprint}\n")
-        self._pid.write_text(f"{pid}\n")
+        write_whole(self._identity, f"{_started(pid)} {program.fingerprint}\n".encode(), 0o644)
+        write_whole(self._pid, f"{pid}\n".encode(), 0o644)
         logger.info("started %s (pid %d)", program.name, pid)
         try:
             wait_for(program.probes, lambda: self.pid() is not None, timeout)

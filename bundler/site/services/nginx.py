@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from bundler.errors import SiteError
 from bundler.model.site import SiteConfig
 from bundler.site import login, tls
-from bundler.site.folders import make_folder
+from bundler.site.folders import make_folder, write_whole
 from bundler.site.services import Store
 from bundler.site.services.daemon import Listen, Probe, Program
 from bundler.site.services.programs import find_program
@@ -63,7 +63,7 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
     )
     make_folder(folder / "tmp")
     conf = folder / "nginx.conf"
-    conf.write_text(text)
+    write_whole(conf, text.encode(), 0o644)
     return Program(
         name="nginx",
         argv=(find(), "-p", str(folder), "-c", str(conf)),

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,13 +18,13 @@ from bundler.bundle.content import Content
 from bundler.errors import SiteError
 from bundler.model.items import Item
 from bundler.model.site import SiteConfig
-from bundler.site.folders import make_folder
+from bundler.site.folders import make_folder, write_whole
 from bundler.site.host import accounts, commands, firewall, selinux
 from bundler.site.host.changes import Changes
 from bundler.site.services import ServiceStatus, Store, devpi, nginx, registry, registry_container, units
 from bundler.site.services.daemon import NotUpError, Probe, wait_for
 from bundler.site.services.setup import SetUp
-from bundler.site.services.unprivileged import Identity, Launcher
+from bundler.site.services.unprivileged import ACCOUNTS, Identity, Launcher
 from bundler.site.sockets import Service, guard, socket_of
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,7 @@ _QUADLET = _QUADLETS / "bundler-registry.container"
 _NGINX_CONF = Path("/etc/nginx/conf.d/bundler.conf")
 _NGINX_DROP_IN = _UNITS / "nginx.service.d" / "bundler.conf"
 _UNIT_OF = {"registry": "bundler-registry.service", "devpi": "bundler-devpi.service", "nginx": "nginx.service"}
-_REGISTRY, _DEVPI = "bundler-registry", "bundler-devpi"  # users, and the names of their units
-_USER_OF: Mapping[Service, str] = {"registry": _REGISTRY, "devpi": _DEVPI}
+_REGISTRY, _DEVPI = ACCOUNTS["registry"], ACCOUNTS["devpi"]  # users, and the names of their units
 _HINT = "see `journalctl -u {}`"
 _STARTED_WITHIN = 90.0  # seconds
 
@@ -192,7 +191,7 @@ class SystemdManager:
         return _Wanted(unit, self._write(_UNITS / unit, made, made, folder), program.probes)
 
     def _identity(self, service: Service) -> Identity:
-        user = accounts.ensure(_USER_OF[service], self._changes)
+        user = accounts.ensure(ACCOUNTS[service], self._changes)
         return Identity(user.pw_uid, user.pw_gid)
 
     def _data(self, service: Service) -> Path:
@@ -228,7 +227,7 @@ class SystemdManager:
         changed = self._changes.write(path, text)
         if known.exists() and known.read_text() == digest:
             return changed
-        known.write_text(digest)
+        write_whole(known, digest.encode(), 0o644)
         return True
 
     def _bring_up(self, wanted: _Wanted) -> None:

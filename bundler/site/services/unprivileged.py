@@ -10,16 +10,18 @@ import grp
 import os
 import pwd
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import SiteError
 from bundler.site.folders import make_folder, write_whole
 from bundler.site.services.programs import find_program
-from bundler.site.sockets import UMASK
+from bundler.site.sockets import UMASK, Service
 
-_DYNAMIC = range(61184, 65520)  # user ids that nothing has for good (systemd's UIDS-GIDS.md)
+# The accounts that they have where the machine's systemd runs them.
+ACCOUNTS: Mapping[Service, str] = {"registry": "bundler-registry", "devpi": "bundler-devpi"}
+DYNAMIC = range(61184, 65520)  # user ids that nothing has for good (systemd's UIDS-GIDS.md)
 _UTIL_LINUX = "install util-linux, or run as a user without rights"
 _NO_RIGHTS = ("--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all")
 # Arguments: a program and what it is given.
@@ -87,11 +89,11 @@ def identity(folder: Path) -> Identity:
         number = int(file.read_text())
     except (FileNotFoundError, ValueError):
         number = 0
-    if number not in _DYNAMIC or _has_account(number):
+    if number not in DYNAMIC or _has_account(number):
         taken = _of_processes()
-        free = [each for each in _DYNAMIC if each not in taken and not _has_account(each)]
+        free = [each for each in DYNAMIC if each not in taken and not _has_account(each)]
         if not free:
-            raise SiteError("there is no free user id for a service", hint=f"free one from {_DYNAMIC[0]} on")
+            raise SiteError("there is no free user id for a service", hint=f"free one from {DYNAMIC[0]} on")
         number = secrets.choice(free)
         write_whole(file, f"{number}\n".encode(), 0o644)
     return Identity(number, number)
