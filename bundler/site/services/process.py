@@ -10,7 +10,7 @@ from pathlib import Path
 from bundler.bundle.content import Content
 from bundler.model.items import Item
 from bundler.model.site import SiteConfig
-from bundler.site.folders import make_folder
+from bundler.site.folders import keep_folder, make_folder
 from bundler.site.services import ServiceStatus, Store, devpi, nginx, registry
 from bundler.site.services.daemon import Daemon, Program
 from bundler.site.services.setup import SetUp
@@ -36,7 +36,6 @@ class ProcessManager:
         if "index" in own:
             devpi.find()
         if "registry" in own:
-            make_folder(self._folder / "registry")
             registry.prepare(self._folder / "registry", items, content, self._launcher("registry"))
         if "index" in own:
             make_folder(self._folder / "devpi")
@@ -100,5 +99,5 @@ class ProcessManager:
         return replace(program, argv=launcher.command(program.argv, program.needs))
 
     def _launcher(self, name: Service) -> Launcher:
-        folder = self._folder / name
+        folder = keep_folder(make_folder(self._folder) / name, mode=0o755)
         return Launcher(identity(folder), folder)

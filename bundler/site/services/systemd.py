@@ -18,7 +18,7 @@ from bundler.bundle.content import Content
 from bundler.errors import SiteError
 from bundler.model.items import Item
 from bundler.model.site import SiteConfig
-from bundler.site.folders import make_folder, write_whole
+from bundler.site.folders import keep_folder, make_folder, write_whole
 from bundler.site.host import accounts, commands, firewall, selinux
 from bundler.site.host.changes import Changes
 from bundler.site.services import ServiceStatus, Store, devpi, nginx, registry, registry_container, units
@@ -68,7 +68,7 @@ class SystemdManager:
             devpi.find()
             make_folder(self._folder / "devpi")
         if "registry" in own:
-            folder = make_folder(self._folder / "registry")
+            folder = keep_folder(make_folder(self._folder) / "registry", mode=0o755)
             in_podman = choice_of_engine(self._set_up.config) == "podman"
             there = not items and registry_container.prepared(folder) is not None
             if not (in_podman and (there or registry_container.prepare(folder, items, content, self._changes))):

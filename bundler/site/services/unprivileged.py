@@ -90,11 +90,10 @@ def identity(folder: Path) -> Identity:
     except (FileNotFoundError, ValueError):
         number = 0
     if number not in DYNAMIC or _has_account(number):
-        taken = _of_processes()
-        free = [each for each in DYNAMIC if each not in taken and not _has_account(each)]
-        if not free:
+        taken, order = _of_processes(), secrets.SystemRandom().sample(DYNAMIC, len(DYNAMIC))
+        number = next((each for each in order if each not in taken and not _has_account(each)), 0)
+        if number == 0:
             raise SiteError("there is no free user id for a service", hint=f"free one from {DYNAMIC[0]} on")
-        number = secrets.choice(free)
         write_whole(file, f"{number}\n".encode(), 0o644)
     return Identity(number, number)
 
