@@ -102,6 +102,7 @@ class SystemdManager:
             certificates=self._set_up.root / "tls" if self._set_up.config.tls == "self-signed" else None,
             readers=self._set_up.root / "login" if self._set_up.config.login else None,
             programs=None if in_container or not registry_folder.is_dir() else registry_folder,
+            sockets=self._sockets(in_container=in_container),
             ports=self._set_up.ports(),
             changes=self._changes,
         )
@@ -202,6 +203,12 @@ class SystemdManager:
         socket = socket_of(self._set_up.config, service)
         guard(socket, self._identity(service).user, nginx.workers_group())
         return socket
+
+    def _sockets(self, *, in_container: bool) -> list[Path] | None:
+        """The folders of the sockets behind nginx, but for that of the registry `in_container`: podman labels that."""
+        behind = [name for name in ("registry", "devpi") if name in self._set_up.names()]
+        outside = [name for name in behind if not (in_container and name == "registry")]
+        return [self._set_up.root / "run" / name for name in outside] if behind else None
 
     def _nginx(self) -> _Wanted:
         text, probes = nginx.configuration(self._set_up.config, self._set_up.web_root, self._set_up.served())
