@@ -57,7 +57,7 @@ def test_a_container_may_do_little() -> None:
         "DropCapability=all",
         "Pull=never",
         "User=990",
-        "Network=none",
+        "PrivateNetwork=yes",
     ):
         assert f"\n{line}\n" in quadlet
     for option in (
@@ -66,13 +66,13 @@ def test_a_container_may_do_little() -> None:
         "--cap-drop=all",
         "--pull=never",
         "--user=990:991",
-        "--network=none",
         "--umask=0007",
     ):
         assert f" {option} " in service
     for text in (quadlet, service):
         assert "/data/services/registry/config.yml:/etc/distribution/config.yml:ro,Z" in text
         assert "/data/run/registry:/run/bundler:rw,Z" in text
+        assert "\nPrivateNetwork=yes\n" in text
         assert "\nExecStartPre=/bin/rm -f /data/run/registry/socket\n" in text
 
 
