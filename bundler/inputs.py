@@ -112,7 +112,9 @@ def keep_site(site: SiteConfig) -> None:
     text += yaml.safe_dump(site.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     if not path.exists() or path.read_text() != text:
         fresh = path.with_name(f"{path.name}.new")
-        fresh.write_text(text)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "w") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(text)
         fresh.replace(path)
 
 

@@ -14,7 +14,7 @@ from bundler.bundle import keys
 from bundler.cli import cli
 from bundler.errors import ConfigError, TrustError
 from bundler.install import Terms, install, outlook, rollback
-from bundler.model.site import Backends, Ports, SiteConfig, TrustedKeys
+from bundler.model.site import Ports, SiteConfig, TrustedKeys
 from bundler.progress import Silent
 from bundler.site.site import Site
 from tests.bundle.bundles import write_bundle
@@ -30,7 +30,6 @@ def config(tmp_path: Path, free_port: Callable[[], int], monkeypatch: pytest.Mon
         services="process",
         root=str(tmp_path / "site"),
         ports=Ports(web=free_port(), registry=free_port(), index=free_port()),
-        backends=Backends(registry=free_port(), index=free_port()),
     )
     yield found
     Site(found).services.stop()

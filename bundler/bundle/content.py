@@ -27,6 +27,13 @@ class Content(Protocol):
         """Whether `obj` is here, and not got from elsewhere."""
         return True
 
+    def verify_all(self) -> None:
+        """See that every byte of it is as promised, before a program out of it is run. Raises IntegrityError.
+
+        What a site has kept was verified when it came.
+        """
+        return
+
     def read(self, obj: Object, *, limit: int = SMALL) -> bytes:
         """The whole of `obj`, verified. Raises IntegrityError, also when it is larger than `limit` bytes."""
         if obj.size > limit:
@@ -46,6 +53,10 @@ class Completed(Content):
     def stream(self, obj: Object) -> Iterator[bytes]:
         """See `Content.stream`."""
         return (self._elsewhere if obj.path in self._left_out else self._carried).stream(obj)
+
+    def verify_all(self) -> None:
+        """See `Content.verify_all`."""
+        self._carried.verify_all()
 
     def carries(self, obj: Object) -> bool:
         """See `Content.carries`."""

@@ -10,6 +10,7 @@ import click
 
 from bundler.cli.command import Answer, Common, command
 from bundler.cli.options import ProfileName, root_option, set_option, site_option
+from bundler.cli.settings import site_config
 from bundler.cli.show import table
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def doctor(
     With PROFILE, on the connected side: whether every upstream that it names answers, with the log-ins at hand, and
     there is room to build. Ends with exit code 9, or 6 with PROFILE, when something failed; warnings are no failure.
     """
-    from bundler.inputs import changes_of, find_profile, read_profile, read_site
+    from bundler.inputs import changes_of, find_profile, read_profile
 
     if profile is not None:
         from bundler.doctor.upstreams import examine_upstreams
@@ -52,7 +53,7 @@ def doctor(
         return _answer(list(found), _UPSTREAM_IS_UNWELL)
     from bundler.doctor.site import examine_site
 
-    config = read_site(site_file, address=None, root=root)
+    config = site_config(site_file, root=root)
     sample = None if all_objects else _SAMPLE
     findings = list(examine_site(config, sample=sample))
     mended = [finding for finding in findings if finding.state != "ok" and finding.mend] if fix else []

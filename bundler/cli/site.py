@@ -13,6 +13,7 @@ import click
 
 from bundler.cli.command import Answer, Common, command
 from bundler.cli.options import Tls, bundle_argument, root_option, signature_option, site_option
+from bundler.cli.settings import site_config
 from bundler.cli.show import table
 from bundler.cli.terminal import say
 from bundler.sizes import human
@@ -54,9 +55,8 @@ def install(
     Needs --address or --site the first time. Running it again changes nothing; after a failure it goes on.
     """
     from bundler import install as pipeline
-    from bundler.inputs import read_site
 
-    config = read_site(site_file, address=address, root=root, services=services, tls=tls, login=login)
+    config = site_config(site_file, address=address, root=root, services=services, tls=tls, login=login)
     terms = pipeline.Terms(signature, expected, allow_older)
     if dry_run:
         outlook = pipeline.outlook(bundle, config, terms)
@@ -90,10 +90,9 @@ def install(
 @command
 def status(common: Common, root: Path | None, site_file: Path | None) -> Answer:
     """Say which releases this site serves, and whether its services run."""
-    from bundler.inputs import read_site
     from bundler.site.site import Site
 
-    config = read_site(site_file, address=None, root=root)
+    config = site_config(site_file, root=root)
     site = Site(config)
     releases = [
         {"name": r.name, "version": r.version, "id": r.id, "current": r.current, "url": f"{config.web_url}/{r.name}"}
@@ -116,10 +115,9 @@ def releases(common: Common, name: str | None, root: Path | None, site_file: Pat
 
     `alone` is what no other release needs: what deleting this one would free.
     """
-    from bundler.inputs import read_site
     from bundler.site.site import Site
 
-    site = Site(read_site(site_file, address=None, root=root))
+    site = Site(site_config(site_file, root=root))
     sizes = {release: {obj.sha256: obj.size for obj in release.manifest.payload} for release in site.in_order()}
     users = Counter(sha256 for objects in sizes.values() for sha256 in objects)
     document: list[dict[str, Any]] = [
@@ -150,9 +148,8 @@ def releases(common: Common, name: str | None, root: Path | None, site_file: Pat
 def rollback(common: Common, name: str, version: str | None, root: Path | None, site_file: Path | None) -> Answer:
     """Serve an earlier release of NAME again: VERSION, or the one before; from what the site still has of it."""
     from bundler import install as pipeline
-    from bundler.inputs import read_site
 
-    done = pipeline.rollback(name, version, read_site(site_file, address=None, root=root))
+    done = pipeline.rollback(name, version, site_config(site_file, root=root))
     document = {"name": done.name, "version": done.version, "id": done.id, "url": done.url}
     return Answer(document, [f"{done.name} {done.version} is served again", done.url])
 
@@ -165,10 +162,9 @@ def rollback(common: Common, name: str, version: str | None, root: Path | None, 
 @command
 def prune(common: Common, name: str | None, keep: int, root: Path | None, site_file: Path | None) -> Answer:
     """Delete earlier releases, of NAME or of all, and what only they used in the registry and the index."""
-    from bundler.inputs import read_site
     from bundler.site.site import Site
 
-    gone = Site(read_site(site_file, address=None, root=root)).prune(name, keep=keep)
+    gone = Site(site_config(site_file, root=root)).prune(name, keep=keep)
     document = [{"name": release.name, "version": release.version, "id": release.id} for release in gone]
     lines = [f"{release.name} {release.version} is deleted" for release in gone]
     return Answer({"deleted": document}, lines or ["there is nothing to delete"])
@@ -182,9 +178,8 @@ def prune(common: Common, name: str | None, keep: int, root: Path | None, site_f
 def receipt(common: Common, output: Path | None, root: Path | None, site_file: Path | None) -> Answer:
     """Write what this site has, to be carried back: `bundler build --since` leaves that out."""
     from bundler import install as pipeline
-    from bundler.inputs import read_site
 
-    data = pipeline.receipt(read_site(site_file, address=None, root=root))
+    data = pipeline.receipt(site_config(site_file, root=root))
     if output is None:
         return Answer(json.loads(data), [data.decode().rstrip()])
     output.write_bytes(data)
@@ -202,10 +197,9 @@ def _service_command(verb: str, help_text: str) -> None:
     @site_option
     @command
     def run(common: Common, root: Path | None, site_file: Path | None) -> Answer:
-        from bundler.inputs import read_site
         from bundler.site.site import Site
 
-        manager = Site(read_site(site_file, address=None, root=root)).services
+        manager = Site(site_config(site_file, root=root)).services
         if verb != "status":
             getattr(manager, verb)()
         found = [_service_document(service) for service in manager.status()]
@@ -225,10 +219,9 @@ _service_command("status", "Say which services run.")
 @command
 def nodes(common: Common, folder: Path, name: str | None, root: Path | None, site_file: Path | None) -> Answer:
     """Emit the node files of an installed release into DIR."""
-    from bundler.inputs import read_site
     from bundler.install import emit_into
 
-    written = emit_into(folder, read_site(site_file, address=None, root=root), name)
+    written = emit_into(folder, site_config(site_file, root=root), name)
     return Answer({"written": [str(path) for path in written]}, [str(path) for path in written])
 
 
@@ -240,10 +233,9 @@ def nodes(common: Common, folder: Path, name: str | None, root: Path | None, sit
 @command
 def uninstall(common: Common, name: str | None, purge: bool, root: Path | None, site_file: Path | None) -> Answer:
     """Take the release NAME off this site, or all; with the last one the services go, and this host is as it was."""
-    from bundler.inputs import read_site
     from bundler.site.site import Site
 
-    site = Site(read_site(site_file, address=None, root=root))
+    site = Site(site_config(site_file, root=root))
     names = [name] if name else sorted({release.name for release in site.releases()})
     for each in names:
         site.remove(each, purge=purge)

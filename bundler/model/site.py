@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
@@ -22,13 +22,6 @@ class Ports(StrictModel):
     web: Port | None = Field(default=None, description="80, or 443 with TLS")
     registry: Port = 5000
     index: Port = 3141
-
-
-class Backends(StrictModel):
-    """Where the registry and devpi listen on 127.0.0.1 behind nginx: they take writes, and only from this host."""
-
-    registry: Port = 15000
-    index: Port = 13141
 
 
 class OwnTls(StrictModel):
@@ -115,7 +108,6 @@ class SiteConfig(StrictModel):
         default="auto", description="what runs the registry under systemd; none: its program, out of the image"
     )
     ports: Ports = Ports()
-    backends: Backends = Backends()
     tls: Literal["self-signed"] | OwnTls | None = Field(
         default=None, description="serve over https: with a CA of the site's own, made once, or with certificates"
     )
@@ -132,11 +124,17 @@ class SiteConfig(StrictModel):
     registry: ExternalRegistry | None = None
     index: ExternalIndex | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_backends(cls, value: Any) -> Any:
+        """An earlier bundler's site.yaml may name ports for what listens on sockets now: they say nothing any more."""
+        return {key: value[key] for key in value if key != "backends"} if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _ports_differ(self) -> SiteConfig:
-        used = [self.web_port, self.ports.registry, self.ports.index, self.backends.registry, self.backends.index]
+        used = [self.web_port, self.ports.registry, self.ports.index]
         if len(set(used)) != len(used):
-            raise ValueError(f"ports and backends must all differ, got {used}")
+            raise ValueError(f"ports must all differ, got {used}")
         return self
 
     @model_validator(mode="after")

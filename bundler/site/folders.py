@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bundler.errors import SiteError
@@ -15,15 +15,42 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def make_folder(path: Path, *, mode: int = 0o755) -> Path:
-    """`path` as a folder, made with its parents where missing; `mode` whatever the umask. Raises SiteError."""
+    """`path` as a folder, made where it is missing with `mode`, and its parents with 0755, whatever the umask.
+
+    Raises SiteError.
+    """
     try:
         if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                make_folder(path.parent)
+            path.mkdir(exist_ok=True)
             path.chmod(mode)
     except OSError as error:
         raise SiteError(
             f"{path}: cannot make the folder: {error.strerror}",
             hint="name a root that this user may write (--root DIR), or run as root",
+        ) from None
+    return path
+
+
+def keep_folder(path: Path, *, mode: int, owner: int = -1, group: int = -1) -> Path:
+    """`path` as a folder with this `mode`, and as root with this owner and group, whatever it was. Raises SiteError.
+
+    Its parent has to be there, and nobody else's.
+    """
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        at = os.open(path, _FOLDER)
+        try:
+            if os.geteuid() == 0:
+                os.fchown(at, owner, group)
+            os.fchmod(at, mode)
+        finally:
+            os.close(at)
+    except OSError as error:
+        raise SiteError(
+            f"{path}: cannot have the folder: {error.strerror}", hint="run as the user who owns the site's root"
         ) from None
     return path
 
@@ -80,16 +107,18 @@ def link_target(name: str | Path, *, at: int | None = None) -> str | None:
         return None
 
 
-def write_whole(path: Path, content: bytes, mode: int) -> None:
+def write_whole(path: Path, content: bytes, mode: int, *, owner: int = -1, group: int = -1) -> None:
     """Make `path` in one step: a crash leaves the old file or the new, and nobody reads a secret on the way.
 
-    Raises SiteError.
+    As root it is the `owner`'s and the `group`'s. Raises SiteError.
     """
     fresh = path.with_name(f"{path.name}.new")
     try:
         fresh.unlink(missing_ok=True)
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             os.fchmod(file.fileno(), mode)
+            if os.geteuid() == 0:
+                os.fchown(file.fileno(), owner, group)
             file.write(content)
             os.fsync(file.fileno())
         fresh.replace(path)

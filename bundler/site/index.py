@@ -31,7 +31,8 @@ from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, SiteConfig
 from bundler.site.folders import write_whole
 from bundler.site.services.programs import find_program
-from bundler.site.session import new_session, secret
+from bundler.site.session import LOCAL, new_session, secret
+from bundler.site.sockets import socket_of
 
 log = logging.getLogger(__name__)
 
@@ -134,12 +135,12 @@ class _Server(Protocol):
 
 
 class _Devpi:
-    """devpi-server on loopback, as its user root."""
+    """devpi-server behind its socket, as its user root."""
 
     def __init__(self, config: SiteConfig) -> None:
         self._data = Path(config.root).absolute() / "devpi"
-        self._url = f"http://127.0.0.1:{config.backends.index}"
-        self._http = _Http(_DEVPI_HINT)
+        self._url = LOCAL
+        self._http = _Http(_DEVPI_HINT, socket=socket_of(config, "devpi"))
         self._lock = threading.Lock()
         self._token: str | None = None
         self._release: tuple[str, str] | None = None
@@ -186,7 +187,7 @@ class _Devpi:
         url = self._index(name, version)
         found = self._describe(url)
         if found is None:
-            # Volatile lets it be deleted; nobody but root can upload, and only by way of loopback.
+            # Volatile lets it be deleted; nobody but root can upload, and only by way of the socket.
             settings = {"type": "stage", "bases": [], "volatile": True, "title": f"{name} {version}"}
             self._call("PUT", url, json=settings, expect=(200, 409))
             return True
@@ -285,10 +286,16 @@ class _External:
 
 
 class _Http:
-    """Requests to one index, trusted by the file `ca` beside what the machine trusts."""
+    """Requests to one index, trusted by the file `ca` beside what the machine trusts, or behind `socket`."""
 
-    def __init__(self, hint: str, credentials: Credentials | None = None, ca: str | None = None) -> None:
-        self._ca, self._credentials = ca, credentials
+    def __init__(
+        self,
+        hint: str,
+        credentials: Credentials | None = None,
+        ca: str | None = None,
+        socket: Path | None = None,
+    ) -> None:
+        self._ca, self._credentials, self._socket = ca, credentials, socket
         self._hint = hint
         self._local = threading.local()
 
@@ -346,7 +353,7 @@ class _Http:
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            self._local.session = new_session(self._ca, self._credentials)
+            self._local.session = new_session(self._ca, self._credentials, self._socket)
         found: requests.Session = self._local.session
         return found
 

@@ -21,6 +21,8 @@ from bundler.errors import BundleError, SiteError
 from bundler.model.items import Object
 from bundler.model.site import SiteConfig
 from bundler.site.registry_client import RegistryClient
+from bundler.site.session import LOCAL
+from bundler.site.sockets import socket_of
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +44,10 @@ class RegistryStore:
     """
 
     def __init__(self, config: SiteConfig) -> None:
-        external = config.registry
-        url = external.url if external else f"http://127.0.0.1:{config.backends.registry}"
-        self._client = RegistryClient(
-            url, external.credentials if external else None, external.ca if external else None
+        self._client = (
+            RegistryClient(external.url, external.credentials, external.ca)
+            if (external := config.registry)
+            else RegistryClient(LOCAL, socket=socket_of(config, "registry"))
         )
         self._lock = threading.Lock()
         self._one_at_a_time: dict[str, threading.Lock] = defaultdict(threading.Lock)

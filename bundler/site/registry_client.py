@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -46,13 +47,16 @@ class RegistryClient:
     Requests are tried again on broken connections, 429 and 5xx. May be used from several threads.
     """
 
-    def __init__(self, url: str, credentials: Credentials | None, ca: str | None = None) -> None:
-        """`ca` is a file that the registry is trusted by, beside what the machine trusts."""
+    def __init__(
+        self, url: str, credentials: Credentials | None = None, ca: str | None = None, socket: Path | None = None
+    ) -> None:
+        """`ca` is a file that the registry is trusted by, beside what the machine trusts; it may be behind `socket`."""
         parts = urlsplit(url)
-        self._ca = ca
+        self._ca, self._socket = ca, socket
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._prefix = parts.path.strip("/")
         self._login = _Login(credentials, self._origin)
+        self._place = str(socket or self._origin)  # as people know it
         self._local = threading.local()
 
     def request(
@@ -138,13 +142,13 @@ class RegistryClient:
             return self._session().request(method, url, headers=headers, timeout=_TIMEOUT, allow_redirects=False, **how)
         except (requests.exceptions.SSLError, requests.exceptions.InvalidURL) as error:
             raise SiteError(
-                f"the registry at {self._origin} cannot be used: {error}",
+                f"the registry at {self._place} cannot be used: {error}",
                 hint="see registry.url in site.yaml; a private CA is named by registry.ca, or is among the machine's",
             ) from error
         except requests.RequestException as error:
             raise _AgainError(
                 SiteError(
-                    f"the registry at {self._origin} does not answer: {_innermost(error)}",
+                    f"the registry at {self._place} does not answer: {_innermost(error)}",
                     hint="see whether it runs (`bundler services status`), and what its log says; then run it again",
                 )
             ) from error
@@ -153,7 +157,7 @@ class RegistryClient:
         """A session for each thread: requests does not promise that one can be shared."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = new_session(self._ca)
+            session = self._local.session = new_session(self._ca, socket=self._socket)
         return session
 
     def _path(self, repository: str) -> str:

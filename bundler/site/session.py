@@ -1,4 +1,7 @@
-"""Requests to a service of the site: nothing of the environment has a say, no proxy and no .netrc."""
+"""Requests to a service of the site: nothing of the environment has a say, no proxy and no .netrc.
+
+The site's own registry and devpi listen on sockets (`bundler.site.sockets`): to them requests go as `http://localhost/…`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,14 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 
 from bundler.errors import ConfigError
 from bundler.model.site import Credentials
+from bundler.site.sockets import connected
+
+LOCAL = "http://localhost"  # a service behind a socket
 
 
 class _Trust(HTTPAdapter):
@@ -33,14 +41,42 @@ def _context(ca: str | None) -> ssl.SSLContext:
     return context
 
 
-def new_session(ca: str | None = None, credentials: Credentials | None = None) -> requests.Session:
+class _OverSocket(HTTPAdapter):
+    """http to whoever listens on the unix socket `path`, whatever the host in the URL."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        path = self._path
+
+        class Connection(HTTPConnection):
+            def connect(self) -> None:
+                self.sock = connected(path, self.timeout if isinstance(self.timeout, (int, float)) else None)
+
+        class Pool(HTTPConnectionPool):
+            ConnectionCls = Connection
+
+        self.poolmanager.pool_classes_by_scheme = {"http": Pool}
+
+
+def new_session(
+    ca: str | None = None, credentials: Credentials | None = None, socket: Path | None = None
+) -> requests.Session:
     """A session that trusts `ca`, a file in PEM, beside what the machine trusts, and logs in with `credentials`.
 
-    Raises OSError when `ca` is none, ConfigError when there is no password.
+    With `socket` it reaches nobody but who listens there. Raises OSError when `ca` is none, ConfigError when there is
+    no password.
     """
     session = requests.Session()
     session.trust_env = False
     session.auth = secret(credentials) if credentials else None
+    if socket is not None:
+        session.adapters.clear()
+        session.mount(f"{LOCAL}/", _OverSocket(socket))
+        return session
     session.mount("https://", _Trust(ca))
     return session
 

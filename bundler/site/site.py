@@ -6,6 +6,7 @@
     <root>/tls/        the site's CA and certificate, with `tls: self-signed`
     <root>/login/      what readers log in with, with `login`
     <root>/services/   programs, configs, pids and logs
+    <root>/run/        the sockets that the registry and devpi listen on
     <root>/.lock       held by the one bundler that changes the site
 
 A release becomes visible store by store, in an order that leaves no dangling name: tags of the registry, the index's
@@ -36,6 +37,7 @@ from bundler.model.node_files import NodeFiles
 from bundler.model.site import SITE_FILE, SiteConfig
 from bundler.site.folders import make_folder
 from bundler.site.index import WheelIndex
+from bundler.site.owned import require_own
 from bundler.site.registry import RegistryStore, discard_uploads
 from bundler.site.releases import InstalledRelease, Release, by_currency
 from bundler.site.services import ServiceManager, Store
@@ -67,6 +69,7 @@ class Site:
     def __init__(self, config: SiteConfig, *, jobs: int = 4) -> None:
         self.config = config
         self.root = Path(config.root).absolute()
+        require_own(self.root)
         self.web = WebRoot(Path(config.web.directory).absolute() if config.web else self.root / "repos")
         self.services: ServiceManager = manager(config, self.web.directory)
         self._jobs = jobs
@@ -219,9 +222,11 @@ class Site:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         make_folder(self.root)
+        require_own(self.root)
         path = self.root / ".lock"
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.fchmod(file, 0o600)  # who can open it can hold it
         except OSError as error:
             raise SiteError(f"{path}: {error.strerror}", hint="run as the user who owns the site's root") from None
         try:

@@ -61,8 +61,7 @@ def site(folder: Path, upstream: Upstream) -> Iterator[tuple[Path, tuple[int, ..
     folder.mkdir(parents=True)
     root, settings = folder / "root", folder / "site.yaml"
     ports = {name: free_port() for name in ("web", "registry", "index")}
-    backends = {name: free_port() for name in ("registry", "index")}
-    document = {"address": "127.0.0.1", "root": str(root), "services": "process", "ports": ports, "backends": backends}
+    document = {"address": "127.0.0.1", "root": str(root), "services": "process", "ports": ports}
     settings.write_text(yaml.safe_dump(document))
     sections = {
         "images": [f"docker.io/{FIRST_IMAGE}"],

@@ -103,7 +103,7 @@ def site(
     web, registry = f"{'https' if sealed else 'http'}://{host.address}", f"{host.address}:5000"
     if not own_ports:
         ports = {name: free_port() for name in ("web", "registry", "index")}
-        settings |= {"ports": ports, "backends": {name: free_port() for name in ("registry", "index")}}
+        settings["ports"] = ports
         web, registry = f"{web}:{ports['web']}", f"{host.address}:{ports['registry']}"
     file = work / "site.yaml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False))

@@ -17,7 +17,7 @@ from bundler.kinds.bootstrap import own_wheel
 from bundler.model.config import Config
 from bundler.model.lock import Lock
 from bundler.model.profile import Profile
-from bundler.model.site import Backends, Ports, SiteConfig
+from bundler.model.site import Ports, SiteConfig
 from bundler.progress import Silent
 from bundler.site.site import Site
 from scripts.demo.internet import internet
@@ -79,7 +79,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int])
         services="process",
         root=str(tmp_path_factory.mktemp("site")),
         ports=Ports(web=free_port(), registry=free_port(), index=free_port()),
-        backends=Backends(registry=free_port(), index=free_port()),
     )
     yield config
     Site(config).services.stop()

@@ -15,7 +15,10 @@ SAMPLES: Mapping[str, object] = {
             }
         ]
     },
-    "images": ["docker.io/library/registry:3", {"ref": "docker.io/library/hello-world", "platforms": "all"}],
+    "images": [
+        {"ref": "docker.io/library/registry:3", "role": "registry"},
+        {"ref": "docker.io/library/hello-world", "platforms": "all"},
+    ],
     "wheels": {"python": ["3.11", "3.12"], "requirements": ["sample==1.0"]},
     "files": [{"url": "https://dl.k8s.io/release/v1.35.4/bin/linux/amd64/kubeadm.sha256", "mode": "0755"}],
     "bootstrap": {"target": "rocky-8-x86_64", "python": "3.12"},

@@ -20,7 +20,7 @@ rpms:
       url: https://download.rockylinux.org/pub/rocky/8/AppStream/x86_64/os/
       gpgkey: [https://download.rockylinux.org/pub/rocky/RPM-GPG-KEY-Rocky-8]
       mode: mirror
-images: [docker.io/library/registry:3, docker.io/library/alpine:3.11]
+images: [{ref: docker.io/library/registry:3, role: registry}, docker.io/library/alpine:3.11]
 files:
   - {url: https://dl.k8s.io/release/v1.35.4/bin/linux/amd64/kubeadm, sha256: @SHA256@, mode: "0755"}
   - {url: https://dl.k8s.io/release/v1.35.4/bin/linux/amd64/kubeadm.sha256}

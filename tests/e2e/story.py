@@ -86,7 +86,7 @@ def _profile(version: str) -> dict[str, Any]:
         "name": "story",
         "version": version,
         "targets": [{"distro": "rocky", "release": "9"}],
-        "images": ["docker.io/library/registry:3", _APP],
+        "images": [{"ref": "docker.io/library/registry:3", "role": "registry"}, _APP],
         "wheels": {"python": ["3.12"], "requirements": [f"thing=={version}.0"]},
         # Nothing here signs: what is tried is how packages come and go.
         "rpms": {

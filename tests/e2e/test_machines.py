@@ -61,7 +61,7 @@ _PROFILE = {
         "repos": _REPOS,
         "packages": [{"names": ["socat", "conntrack-tools"], "for": ["rocky"]}],
     },
-    "images": ["docker.io/library/registry:3", "docker.io/library/alpine:3.11"],
+    "images": [{"ref": "docker.io/library/registry:3", "role": "registry"}, "docker.io/library/alpine:3.11"],
     "wheels": {"python": ["3.13"], "requirements": ["six==1.17.0"]},
     "files": ["https://dl.k8s.io/release/v1.35.4/bin/linux/amd64/kubeadm.sha256"],
 }
@@ -72,7 +72,7 @@ _ROCKY_PROFILE = {
     "targets": [{"distro": "rocky", "release": "9"}],
     "admin": {"target": "rocky-9", "python": "3.13"},
     "rpms": {"repos": _REPOS, "packages": ["socat"]},
-    "images": ["docker.io/library/registry:3"],
+    "images": [{"ref": "docker.io/library/registry:3", "role": "registry"}],
 }
 # What makes a machine take itself for Rocky 9, and Debian's dnf and rpm work as Rocky's do.
 _ROCKY = f"""\

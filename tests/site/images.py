@@ -47,7 +47,9 @@ def program_with_libraries(program: Path) -> dict[str, bytes | tuple[bytes, str]
     return members
 
 
-def image_item(name: str, repository: str, layers: list[bytes]) -> tuple[Item, dict[str, bytes]]:
+def image_item(
+    name: str, repository: str, layers: list[bytes], *, role: str | None = "registry"
+) -> tuple[Item, dict[str, bytes]]:
     """An image of this machine's architecture behind an index that also names another one; and its objects' bytes."""
     files: dict[str, bytes] = {}
 
@@ -68,5 +70,5 @@ def image_item(name: str, repository: str, layers: list[bytes]) -> tuple[Item, d
     objects = tuple(
         Object(path, len(data), hashlib.sha256(data).hexdigest(), Made()) for path, data in sorted(files.items())
     )
-    attributes: dict[str, Json] = {"repository": repository, "tags": ["1"], "digest": str(top["digest"])}
+    attributes: dict[str, Json] = {"repository": repository, "tags": ["1"], "digest": str(top["digest"]), "role": role}
     return Item("images", name, "1", objects, attributes), files

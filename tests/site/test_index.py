@@ -5,13 +5,11 @@ from __future__ import annotations
 import email.parser
 import email.policy
 import hashlib
-import json
 import os
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,11 +20,15 @@ import pytest
 
 from bundler.errors import IntegrityError, SiteError
 from bundler.model.items import Json, Object
-from bundler.model.site import Backends, Credentials, ExternalIndex, Ports, SiteConfig
+from bundler.model.site import Credentials, ExternalIndex, Ports, SiteConfig
 from bundler.site.index import WheelIndex, index_name, initialise
 from bundler.site.services import devpi
+from bundler.site.services.unprivileged import Identity
+from bundler.site.session import LOCAL, new_session
+from bundler.site.sockets import guard, socket_of
 from tests.kinds.wheels.indexes import make_wheel, wheel_files
 from tests.site.content import MemoryContent, make_object
+from tests.site.tunnel import tunnel
 
 FILE = "wheels/tiny-1.0-py3-none-any.whl"
 TINY = make_wheel(wheel_files("tiny", "1.0", "py3-none-any") | {"tiny/data.txt": "x" * 300_000})
@@ -49,26 +51,24 @@ def newer(version: str) -> tuple[Object, Mapping[str, Json], MemoryContent]:
 def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[SiteConfig]:
     """A site's devpi on loopback."""
     root = tmp_path_factory.mktemp("site")
-    port = free_port()
     config = SiteConfig(
         address="127.0.0.1",
         services="process",
         root=str(root),
         ports=Ports(web=free_port(), registry=free_port(), index=free_port()),
-        backends=Backends(registry=free_port(), index=port),
     )
     initialise(root / "devpi")
-    program = devpi.program(config, root / "services", root / "devpi")
+    socket = socket_of(config, "devpi")
+    guard(socket, os.geteuid(), os.getegid())
+    program = devpi.program(socket, root / "services", root / "devpi", Identity(os.geteuid(), os.getegid()))
     environment = os.environ | dict(program.environment)
     process = subprocess.Popen(program.argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/+api", timeout=5).close()
+            if program.probes[0].answers():
                 break
-            except OSError:
-                assert process.poll() is None, "devpi-server ended"
-                time.sleep(0.1)
+            assert process.poll() is None, "devpi-server ended"
+            time.sleep(0.1)
         yield config
     finally:
         process.terminate()
@@ -76,11 +76,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int
 
 
 def get(config: SiteConfig, path: str) -> Any:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{config.backends.index}{path}", headers={"Accept": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
+    with new_session(socket=socket_of(config, "devpi")) as session:
+        answer = session.get(f"{LOCAL}{path}", headers={"Accept": "application/json"}, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
 
 
 def bases(config: SiteConfig) -> list[str]:
@@ -122,18 +121,11 @@ def test_a_release_is_seen_when_it_is_committed(server: SiteConfig, tmp_path: Pa
 
     # A real pip, as a node: into an environment of its own, from root/prod alone.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    simple = f"http://127.0.0.1:{server.backends.index}/root/prod/+simple/"
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "node")], check=True)
-    pip = [
-        str(tmp_path / "node" / "bin" / "pip"),
-        "install",
-        "--quiet",
-        "--no-cache-dir",
-        "--index-url",
-        simple,
-        "tiny",
-    ]
-    subprocess.run(pip, env=environment | {"PIP_CONFIG_FILE": os.devnull}, check=True)
+    pip = [str(tmp_path / "node" / "bin" / "pip"), "install", "--quiet", "--no-cache-dir", "tiny", "--index-url"]
+    with tunnel(socket_of(server, "devpi")) as port:
+        simple = f"http://127.0.0.1:{port}/root/prod/+simple/"
+        subprocess.run([*pip, simple], env=environment | {"PIP_CONFIG_FILE": os.devnull}, check=True)
     code = "import tiny; assert tiny.VERSION == '1.0'"
     subprocess.run([str(tmp_path / "node" / "bin" / "python"), "-c", code], check=True)
 
@@ -181,9 +173,9 @@ def test_damaged_bytes_are_never_stored(server: SiteConfig) -> None:
     assert get(server, "/root/damaged-1")["result"]["projects"] == []
 
 
-def test_a_server_that_does_not_answer(server: SiteConfig, free_port: Callable[[], int]) -> None:
-    config = server.model_copy(update={"backends": Backends(registry=1, index=free_port())})
-    index = WheelIndex(config)
+def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    initialise(tmp_path / "devpi")
+    index = WheelIndex(SiteConfig(address="127.0.0.1", root=str(tmp_path)))
     index.open("demo", "1")
     with pytest.raises(SiteError, match="does not answer"):
         index.stage(make_object(FILE, TINY), METADATA, MemoryContent({FILE: TINY}))

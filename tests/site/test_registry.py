@@ -15,9 +15,10 @@ import pytest
 
 from bundler.errors import BundleError, IntegrityError, SiteError, SpaceError
 from bundler.model.items import Object
-from bundler.model.site import Backends, Credentials, ExternalRegistry, SiteConfig
+from bundler.model.site import Credentials, ExternalRegistry, Ports, SiteConfig
 from bundler.site import registry_client
 from bundler.site.registry import RegistryStore, discard_uploads
+from bundler.site.services.process import ProcessManager
 from tests.kinds.images.contents import MemoryContent, object_with
 from tests.kinds.images.registries import (
     OCI_CONFIG,
@@ -81,12 +82,26 @@ def stage(store: RegistryStore, content: MemoryContent, repository: str = "libra
     store.stage_manifest(repository, (tag,), OCI_INDEX, 1, object_with(INDEX), content)
 
 
-def test_the_own_registry_is_written_to_behind_its_front(registry: RunningRegistry, content: MemoryContent) -> None:
-    port = int(registry.host.rpartition(":")[2])
-    store = RegistryStore(SiteConfig(address="192.0.2.1", backends=Backends(registry=port)))
-    stage(store, content)
-    store.commit()
-    assert registry.tags("library/hello") == ["1"]
+def test_the_own_registry_is_written_to_behind_its_front(
+    tmp_path: Path, content: MemoryContent, free_port: Callable[[], int]
+) -> None:
+    ports = Ports(web=free_port(), registry=free_port(), index=free_port())
+    config = SiteConfig(address="192.0.2.1", services="process", root=str(tmp_path), ports=ports)
+    (tmp_path / "repos").mkdir()
+    manager = ProcessManager(config, tmp_path / "repos")
+    manager.prepare({"registry"}, [], content)
+    manager.start()
+    try:
+        store = RegistryStore(config)
+        stage(store, content)
+        store.commit()
+        front = RunningRegistry(f"127.0.0.1:{ports.registry}", tmp_path / "registry")
+        assert front.tags("library/hello") == ["1"]
+        assert front.digest("library/hello", "1") == digest_of(INDEX)
+    finally:
+        manager.stop()
+    with pytest.raises(SiteError, match=f"the registry at {tmp_path}/run/registry/socket does not answer"):
+        store.remove("library/hello", "1")
 
 
 def test_nothing_can_be_pulled_before_the_commit(registry: RunningRegistry, content: MemoryContent) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import SiteError
-from bundler.model.site import Backends, ExternalIndex, ExternalRegistry, ExternalWeb, Ports, SiteConfig
+from bundler.model.site import ExternalIndex, ExternalRegistry, ExternalWeb, Ports, SiteConfig
 from bundler.site.services.daemon import Daemon, Listen, Probe, Program
 from bundler.site.services.process import ProcessManager
 from bundler.site.services.programs import find_program
@@ -33,7 +33,6 @@ def make_config(root: Path, free_port: FreePort) -> SiteConfig:
         services="process",
         root=str(root),
         ports=Ports(web=free_port(), registry=free_port(), index=free_port()),
-        backends=Backends(registry=free_port(), index=free_port()),
     )
 
 
@@ -114,11 +113,11 @@ def test_the_front_door_is_read_only(running: SiteConfig, store: str, method: st
     assert status == 405
 
 
-def test_the_backends_are_on_loopback_only(running: SiteConfig) -> None:
-    listening = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
-    for port in (running.backends.registry, running.backends.index):
-        addresses = [line.split()[3] for line in listening.splitlines() if line.split()[3].endswith(f":{port}")]
-        assert addresses == [f"127.0.0.1:{port}"]
+def test_the_services_behind_nginx_have_no_port(running: SiteConfig) -> None:
+    listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
+    for service in make_manager(running).status()[:2]:
+        assert f"pid={service.pid}," not in listening
+        assert stat.S_ISSOCK(Path(service.address).stat().st_mode)
 
 
 def test_reading_passes(running: SiteConfig) -> None:
@@ -239,7 +238,7 @@ def make_program(folder: Path, script: str, *, port: int = 0) -> Program:
         name="thing",
         argv=("/bin/sh", "-c", script),
         folder=folder,
-        listens=(Listen("127.0.0.1", port, "backends.thing"),) if port else (),
+        listens=(Listen("127.0.0.1", port, "ports.thing"),) if port else (),
         probes=(Probe(port, "/"),) if port else (),
     )
 

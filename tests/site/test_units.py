@@ -11,9 +11,13 @@ from bundler.model.site import SiteConfig
 from bundler.site.services import choice, units
 from bundler.site.services.daemon import Program
 from bundler.site.services.registry_container import RegistryContainer, prepared
+from bundler.site.services.unprivileged import Identity
 
 PROGRAM = Program(
-    name="x", argv=("/opt/x y/run", "--say=50%", "a$b", 'q"uote', "back\\slash"), folder=Path("/data/services/x")
+    name="x",
+    argv=("/opt/x y/run", "--say=50%", "a$b", 'q"uote', "back\\slash"),
+    folder=Path("/data/services/x"),
+    socket=Path("/data/run/x/socket"),
 )
 
 
@@ -39,10 +43,22 @@ def test_a_root_that_units_cannot_name_is_refused(root: str) -> None:
 
 def test_a_container_may_do_little() -> None:
     found = RegistryContainer("localhost/bundler-registry:abc", "/etc/distribution/config.yml")
-    places = {"configuration": Path("/data/services/registry/config.yml"), "data": Path("/data/registry")}
-    quadlet = units.container("bundler-registry", found, **places, ids=(990, 991), root=Path("/data"))
-    service = units.container_service("bundler-registry", found, **places, ids=(990, 991), root=Path("/data"))
-    for line in ("ReadOnly=true", "NoNewPrivileges=true", "DropCapability=all", "Pull=never", "User=990", "Group=991"):
+    places = {
+        "configuration": Path("/data/services/registry/config.yml"),
+        "data": Path("/data/registry"),
+        "socket": Path("/data/run/registry/socket"),
+        "root": Path("/data"),
+    }
+    quadlet = units.container("bundler-registry", found, user=Identity(990, 991), **places)
+    service = units.container_service("bundler-registry", found, user=Identity(990, 991), **places)
+    for line in (
+        "ReadOnly=true",
+        "NoNewPrivileges=true",
+        "DropCapability=all",
+        "Pull=never",
+        "User=990",
+        "PrivateNetwork=yes",
+    ):
         assert f"\n{line}\n" in quadlet
     for option in (
         "--read-only",
@@ -50,10 +66,22 @@ def test_a_container_may_do_little() -> None:
         "--cap-drop=all",
         "--pull=never",
         "--user=990:991",
+        "--umask=0007",
     ):
         assert f" {option} " in service
     for text in (quadlet, service):
         assert "/data/services/registry/config.yml:/etc/distribution/config.yml:ro,Z" in text
+        assert "/data/run/registry:/run/bundler:rw,Z" in text
+        assert "\nPrivateNetwork=yes\n" in text
+        assert "\nExecStartPre=/bin/rm -f /data/run/registry/socket\n" in text
+
+
+def test_a_service_has_no_network_and_its_socket_is_for_nginx() -> None:
+    unit = unit_of("/data")
+    for line in ("RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes", "IPAddressDeny=any"):
+        assert f"\n{line}\n" in unit
+    assert [line for line in unit.splitlines() if line.startswith("UMask=")] == ["UMask=0007"]
+    assert "\nReadWritePaths=/data /data/run/x\n" in unit
 
 
 def test_who_runs_the_services_is_decided_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

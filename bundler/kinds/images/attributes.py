@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
@@ -14,6 +14,9 @@ from bundler.model.items import Item, Object
 from bundler.model.target import StrictModel
 
 BLOBS = "images/blobs/sha256"  # of the bundle's OCI image layout
+
+
+Role: TypeAlias = Literal["registry"]  # what the admin host runs out of an image
 
 
 class ManifestEntry(StrictModel):
@@ -34,6 +37,7 @@ class ImageAttributes(Attributes):
     platforms: tuple[str, ...] = Field(description="platforms in the bundle; none for an artifact")
     manifests: tuple[ManifestEntry, ...] = Field(min_length=1, description="children first, that of `digest` last")
     blobs: tuple[Digest, ...] = Field(description="configs and layers")
+    role: Role | None = Field(default=None, description="what the admin host runs out of it; nothing for any other")
 
     @property
     def suffix(self) -> str:

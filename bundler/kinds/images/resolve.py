@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from packageurl import PackageURL
 
-from bundler.errors import FetchError, ResolveError
-from bundler.kinds.images.attributes import ImageAttributes
+from bundler.errors import FetchError, ProfileError, ResolveError
+from bundler.kinds.images.attributes import ImageAttributes, Role
 from bundler.kinds.images.layout import describe, layout_objects
 from bundler.kinds.images.platform import Platform
 from bundler.kinds.images.reference import Reference
@@ -34,10 +34,13 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
 
     Raises ResolveError for an image that upstream has not, or not for a wanted platform, or that the site could not
     serve, and for two images that would have one name at the site; FetchError when an upstream does not answer;
-    TrustError for an image that is not signed as the profile demands.
+    TrustError for an image that is not signed as the profile demands; ProfileError for two images with one role on one
+    platform.
     """
     images = _resolve_all(_wanted(spec, targets), _keys(spec), upstream)
+    roles = {image.ref: image.role for image in spec.root if image.role}
     _refuse_collisions(images)
+    _refuse_rivals(images, roles)
     if not images:
         return ()
     described = [
@@ -45,7 +48,10 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
         for image in images
     ]
     shared = layout_objects((entry for entries, _ in described for entry in entries), upstream.keep)
-    return tuple(_item(image, (*made, *shared)) for image, (_, made) in zip(images, described, strict=True))
+    return tuple(
+        _item(image, (*made, *shared), roles.get(image.reference))
+        for image, (_, made) in zip(images, described, strict=True)
+    )
 
 
 def _wanted(spec: Spec, targets: tuple[Target, ...]) -> dict[Reference, Wanted]:
@@ -125,7 +131,27 @@ def _refuse_collisions(images: list[Walk]) -> None:
             )
 
 
-def _item(image: Walk, of_layout: tuple[Object, ...]) -> Item:
+def _refuse_rivals(images: Iterable[Walk], roles: Mapping[Reference, Role]) -> None:
+    """A machine runs one image in each role."""
+    chosen: dict[tuple[Role, Platform], Reference] = {}
+    for image in images:
+        if (role := roles.get(image.reference)) is None:
+            continue
+        if not image.platforms:
+            raise ProfileError(
+                f"images: {image.reference} has the role {role}, and is an artifact that no machine runs",
+                hint=f"give `role: {role}` to an image, such as docker.io/library/registry:3",
+            )
+        for platform in sorted(image.platforms):
+            other = chosen.setdefault((role, platform), image.reference)
+            if other != image.reference:
+                raise ProfileError(
+                    f"images: {other} and {image.reference} both have the role {role} on {platform}",
+                    hint=f"leave `role: {role}` at one of them",
+                )
+
+
+def _item(image: Walk, of_layout: tuple[Object, ...], role: Role | None) -> Item:
     reference = image.reference
     attributes = ImageAttributes(
         reference=str(reference),
@@ -138,6 +164,7 @@ def _item(image: Walk, of_layout: tuple[Object, ...]) -> Item:
         platforms=tuple(str(platform) for platform in sorted(image.platforms)),
         manifests=tuple(image.manifests),
         blobs=image.blobs,
+        role=role,
     )
     return Item(
         kind="images",

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from bundler.kinds.images.attributes import Role
 from bundler.kinds.images.platform import Platform
 from bundler.kinds.images.reference import Reference
 from bundler.model.target import Line, StrictModel
@@ -64,6 +65,7 @@ class Image(StrictModel):
     )
 
     verify: Verify | None = Field(default=None, description="take it only if it is signed with cosign by this key")
+    role: Role | None = Field(default=None, description="registry: the admin host runs its registry out of this image")
 
     @model_validator(mode="before")
     @classmethod

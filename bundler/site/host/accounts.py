@@ -22,12 +22,15 @@ def ensure(name: str, changes: Changes) -> pwd.struct_passwd:
     return pwd.getpwnam(name)
 
 
-def own(tree: Path, user: pwd.struct_passwd, *, keep: tuple[str, ...] = ()) -> None:
-    """Give `tree` to `user`, but for the files called one of `keep` at its top. Links are not followed."""
-    if tree.stat().st_uid == user.pw_uid:
+def own(tree: Path, user: int, group: int, *, keep: tuple[str, ...] = ()) -> None:
+    """Give `tree`, a file or folder, to `user`, but for the files called one of `keep` at its top; as root alone.
+
+    Links are not followed, whoever had it before and changes it meanwhile.
+    """
+    if os.geteuid() != 0 or tree.lstat().st_uid == user:
         return
-    for folder, folders, files in os.walk(tree):
+    for folder, folders, files, at in os.fwalk(tree):
         for name in (*folders, *files):
             if not (Path(folder) == tree and name in keep):
-                os.chown(Path(folder) / name, user.pw_uid, user.pw_gid, follow_symlinks=False)
-    os.chown(tree, user.pw_uid, user.pw_gid)  # last: it tells that the rest was done
+                os.chown(name, user, group, dir_fd=at, follow_symlinks=False)
+    os.chown(tree, user, group, follow_symlinks=False)  # last: it tells that the rest was done

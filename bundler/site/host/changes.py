@@ -149,7 +149,8 @@ _UNDO: Mapping[str, Callable[[str], object]] = {
     "firewall port": _close_port,
     "SELinux port": _command("semanage", "port", "-d", "-p", "tcp", "{}"),
     "SELinux context": _command("semanage", "fcontext", "-d", "{}"),
-    "SELinux boolean": _command("setsebool", "-P", "{}", "off"),
+    "SELinux module": _command("semodule", "-r", "{}"),
+    "SELinux boolean": _command("setsebool", "-P", "{}", "off"),  # of earlier versions
     "podman image": _command("podman", "rmi", "--force", "{}"),
     "started unit": _command("systemctl", "stop", "{}"),
     "enabled unit": _command("systemctl", "disable", "--quiet", "{}"),

@@ -1,11 +1,12 @@
-"""SELinux: what nginx and the registry may read, and where nginx may listen, where SELinux is on.
+"""SELinux: what nginx and the registry may read, where nginx may listen, and whom it may talk to, where SELinux is on.
 
-Types and booleans: httpd_selinux(8) and the reference policy of Enterprise Linux.
+Types: httpd_selinux(8), and the reference policy of Enterprise Linux and of Debian.
 """
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,22 @@ from bundler.site.host.changes import Changes
 
 _HINT = "dnf install policycoreutils-python-utils (for semanage), or set the contexts by hand: see httpd_selinux(8)"
 _HTTPD_PORTS = {80, 81, 443, 488, 8008, 8009, 8443, 9000}  # http_port_t as the policy has it
-_CONNECT = "httpd_can_network_connect"
+_SOCKET = "httpd_var_run_t"  # of what nginx finds a service behind
+_MODULE = "bundler"
+# nginx to the sockets of services that systemd runs, and of a container, below a root such as /data. A policy without
+# these types goes without the rule (https://github.com/SELinuxProject/selinux/blob/main/secilc/docs/).
+POLICY = """\
+(optional bundler_service
+    (allow httpd_t unconfined_service_t (unix_stream_socket (connectto))))
+(optional bundler_initrc
+    (allow httpd_t initrc_t (unix_stream_socket (connectto))))
+(optional bundler_container
+    (allow httpd_t container_t (unix_stream_socket (connectto)))
+    (allow httpd_t container_file_t (dir (getattr search)))
+    (allow httpd_t container_file_t (sock_file (getattr write))))
+(optional bundler_root
+    (allow httpd_t default_t (dir (getattr search))))
+"""
 
 
 def enabled() -> bool:
@@ -28,11 +44,13 @@ def allow(
     certificates: Path | None,
     readers: Path | None,
     programs: Path | None,
+    sockets: Iterable[Path] | None,
     ports: Iterable[int],
     changes: Changes,
 ) -> None:
     """Let nginx serve `content` on `ports` with the `certificates` in that folder, to the `readers` in that one, reach
-    the services behind it, and let systemd run what is in `programs`.
+    the services behind it, and let systemd run what is in `programs`. `sockets` are the folders of services that are in
+    no container; None where nothing is behind nginx.
 
     Does nothing where SELinux is off. Raises SiteError.
     """
@@ -47,9 +65,10 @@ def allow(
         _label(programs, "bin_t", changes)
     for port in sorted(set(ports) - _HTTPD_PORTS):
         _allow_port(port, changes)
-    if not commands.run(["getsebool", _CONNECT], hint=_HINT).strip().endswith(" on"):
-        argv = ["setsebool", "-P", _CONNECT, "on"]
-        changes.make("SELinux boolean", _CONNECT, lambda: commands.run(argv, hint=_HINT))
+    if sockets is not None:
+        for folder in sockets:
+            _label(folder, _SOCKET, changes)
+        _install_module(changes)
 
 
 def _label(folder: Path, kind: str, changes: Changes) -> None:
@@ -60,6 +79,18 @@ def _label(folder: Path, kind: str, changes: Changes) -> None:
     argv = ["semanage", "fcontext", "-a", "-t", kind, pattern]
     changes.make("SELinux context", pattern, lambda: commands.run(argv, hint=_HINT))
     commands.run(["restorecon", "-RF", str(folder)], hint=_HINT)
+
+
+def _install_module(changes: Changes) -> None:
+    if not changes.has("SELinux module", _MODULE):
+        changes.make("SELinux module", _MODULE, _load_module)
+
+
+def _load_module() -> None:
+    with tempfile.TemporaryDirectory(prefix="bundler-") as folder:  # for root alone
+        source = Path(folder) / f"{_MODULE}.cil"  # semodule takes the module's name from the file's
+        source.write_text(POLICY)
+        commands.run(["semodule", "-i", str(source)], hint=_HINT)
 
 
 def _allow_port(port: int, changes: Changes) -> None:

@@ -1,7 +1,7 @@
 """The seam between a site and whoever runs its services.
 
 A site has up to three stores: `web` (the web root), `registry` and `index` (devpi). nginx is the front door of all of
-them, registry and devpi listen on loopback behind it. A store that site.yaml names as external is nobody's to run here.
+them, registry and devpi listen on sockets behind it. A store that site.yaml names as external is nobody's to run here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Store = Literal["web", "registry", "index"]
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One service: `pid` when it runs, `address` the URLs it answers on, `log` where it writes what it does."""
+    """One service: `pid` when it runs, `address` the URLs or the socket it answers on, `log` where it writes."""
 
     name: str
     running: bool

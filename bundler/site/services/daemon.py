@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.errors import SiteError
+from bundler.site.folders import write_whole
+from bundler.site.sockets import connected
 
 logger = logging.getLogger(__name__)
 
@@ -30,24 +32,31 @@ _PAUSE = 0.05  # seconds between two looks
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What answers on loopback, with a status below 400, once a program is up; with `asks`, that a log-in is wanted.
+    """What answers, with a status below 400, once a program is up; with `asks`, that a log-in is wanted.
 
-    Over TLS with `ca`, a file: what answers has to be `name` to those who trust that.
+    `at` is a port of loopback or a socket. Over TLS with `ca`, a file: what answers has to be `name` to those who trust
+    that.
     """
 
-    port: int
+    at: int | Path
     path: str
     name: str = ""
     ca: Path | None = None
     asks: bool = False
 
     def __str__(self) -> str:
-        return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}{self.path}"
+        if isinstance(self.at, Path):
+            return str(self.at)
+        return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.at}{self.path}"
 
     def answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        over_socket = isinstance(self.at, Path)
+        connection = http.client.HTTPConnection("localhost" if over_socket else f"127.0.0.1:{self.at}", timeout=5)
         try:
-            connection.connect()
+            if isinstance(self.at, Path):
+                connection.sock = connected(self.at, connection.timeout)
+            else:
+                connection.connect()
             if self.ca is not None:
                 context = ssl.create_default_context(cafile=str(self.ca))
                 connection.sock = context.wrap_socket(connection.sock, server_hostname=self.name)
@@ -72,7 +81,7 @@ class Listen:
 @dataclass(frozen=True, slots=True)
 class Program:
     """What to run. `probes` answer once it is up; `configuration` is all that was written into its config: when that
-    changes it is restarted.
+    changes it is restarted. It makes the `socket` that it listens on, and `needs` the contents of these folders.
     """
 
     name: str
@@ -81,6 +90,8 @@ class Program:
     configuration: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     listens: tuple[Listen, ...] = ()
+    socket: Path | None = None
+    needs: tuple[Path, ...] = ()
     probes: tuple[Probe, ...] = ()
 
     @property
@@ -117,11 +128,13 @@ class Daemon:
         self._end_orphans()
         for listen in program.listens:
             _require_free(listen, program.name)
-        with self.log.open("ab") as log:
-            log_from = log.tell()
+        if program.socket is not None:
+            program.socket.unlink(missing_ok=True)  # one that was killed has left it
+        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640), "ab") as log:
+            log_from = log.seek(0, os.SEEK_END)
             pid = _spawn(program, log.fileno())
-        self._identity.write_text(f"{_started(pid)} {program.fingerprint}\n")
-        self._pid.write_text(f"{pid}\n")
+        write_whole(self._identity, f"{_started(pid)} {program.fingerprint}\n".encode(), 0o644)
+        write_whole(self._pid, f"{pid}\n".encode(), 0o644)
         logger.info("started %s (pid %d)", program.name, pid)
         try:
             wait_for(program.probes, lambda: self.pid() is not None, timeout)

@@ -1,14 +1,16 @@
-"""devpi-server, the index: on loopback, with everything it writes under the site's root."""
+"""devpi-server, the index: on a socket, with everything it writes under the site's root."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from bundler.model.site import SiteConfig
 from bundler.site import index
-from bundler.site.folders import make_folder
-from bundler.site.services.daemon import Listen, Probe, Program
+from bundler.site.folders import keep_folder, make_folder
+from bundler.site.host.accounts import own
+from bundler.site.services.daemon import Probe, Program
 from bundler.site.services.programs import find_program
+from bundler.site.services.unprivileged import Identity
 
 
 def find() -> str:
@@ -20,24 +22,30 @@ def find() -> str:
     )
 
 
-def program(config: SiteConfig, folder: Path, data: Path) -> Program:
-    """devpi-server over the server folder `data`, which is made when it is not there. Raises SiteError."""
+def program(socket: Path, folder: Path, data: Path, owner: Identity) -> Program:
+    """devpi-server of `owner` over the server folder `data`, which is made when it is not there, behind `socket`.
+
+    Raises SiteError.
+    """
     index.initialise(data)
-    port = config.backends.index
+    keep_folder(data, mode=0o700)
     temporary = make_folder(data / "tmp")
+    # The password of devpi's root is bundler's alone.
+    own(data, owner.user, owner.group, keep=(index.PASSWORD_FILE,))
     return Program(
         name="devpi",
         argv=(
             find(),
             *("--serverdir", str(data)),
-            *("--host", "127.0.0.1"),
-            *("--port", str(port)),
+            *("--unix-socket", str(socket)),
+            *("--unix-socket-perms", "660"),
             *("--restrict-modify", "root"),
-            *("--trusted-proxy", "127.0.0.1"),
+            *("--trusted-proxy", "localhost"),  # who comes by a socket
             "--offline-mode",
         ),
         folder=folder,
         environment={"TMPDIR": str(temporary)},
-        listens=(Listen("127.0.0.1", port, "backends.index"),),
-        probes=(Probe(port, "/+api"),),
+        socket=socket,
+        probes=(Probe(socket, "/+api"),),
+        needs=(Path(sys.prefix), Path(sys.base_prefix), data, socket.parent),
     )

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from bundler.errors import SiteError
 from bundler.model.site import SiteConfig
 from bundler.site import login, tls
-from bundler.site.folders import make_folder
+from bundler.site.folders import make_folder, write_whole
 from bundler.site.services import Store
 from bundler.site.services.daemon import Listen, Probe, Program
 from bundler.site.services.programs import find_program
+from bundler.site.sockets import Service, socket_of
 from bundler.templates import render
 
 _USERS = ("nginx", "www-data", "nobody")
@@ -26,7 +27,7 @@ _USERS = ("nginx", "www-data", "nobody")
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """One `server` block: a `root` to show, or a `location` to pass on to the loopback port `backend`."""
+    """One `server` block: a `root` to show, or a `location` to pass on to `backend`, a URL as nginx reads it."""
 
     what: str
     port: int
@@ -34,7 +35,7 @@ class _Server:
     probe: str
     root: str = ""
     location: str = "/"
-    backend: int = 0
+    backend: str = ""
     outside_url: str = ""
 
 
@@ -62,7 +63,7 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
     )
     make_folder(folder / "tmp")
     conf = folder / "nginx.conf"
-    conf.write_text(text)
+    write_whole(conf, text.encode(), 0o644)
     return Program(
         name="nginx",
         argv=(find(), "-p", str(folder), "-c", str(conf)),
@@ -122,21 +123,41 @@ def _listen_on() -> list[str]:
 
 
 def _servers(config: SiteConfig, web_root: Path) -> dict[Store, _Server]:
-    ports, backends = config.ports, config.backends
+    ports = config.ports
     return {
         "web": _Server("The web root", config.web_port, "ports.web", "/", root=_quoted(web_root)),
         "registry": _Server(
-            "The registry", ports.registry, "ports.registry", "/v2/", location="/v2/", backend=backends.registry
+            "The registry",
+            ports.registry,
+            "ports.registry",
+            "/v2/",
+            location="/v2/",
+            backend=_behind(config, "registry"),
         ),
         "index": _Server(
             "The index",
             ports.index,
             "ports.index",
             "/+api",
-            backend=backends.index,
+            backend=_behind(config, "devpi"),
             outside_url=config.index_url,
         ),
     }
+
+
+def workers_group() -> int:
+    """The group of nginx's workers, where root starts it; its own where somebody else does."""
+    if os.geteuid() != 0:
+        return os.getegid()
+    return next((pwd.getpwnam(name).pw_gid for name in _USERS if _is_user(name)), 0)
+
+
+def _behind(config: SiteConfig, service: Service) -> str:
+    """What nginx passes requests for `service` on to. Its parser ends a socket's name at a colon."""
+    path = socket_of(config, service)
+    if ":" in str(path):
+        raise SiteError(f"nginx cannot name {str(path)!r}", hint="name a root without `:`")
+    return f'"http://unix:{_quoted(path)[1:-1]}:"'
 
 
 def _quoted(path: Path) -> str:

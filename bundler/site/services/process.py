@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bundler.bundle.content import Content
 from bundler.model.items import Item
 from bundler.model.site import SiteConfig
-from bundler.site.folders import make_folder
+from bundler.site.folders import keep_folder, make_folder
 from bundler.site.services import ServiceStatus, Store, devpi, nginx, registry
 from bundler.site.services.daemon import Daemon, Program
 from bundler.site.services.setup import SetUp
+from bundler.site.services.unprivileged import Identity, Launcher, identity
+from bundler.site.sockets import Service, guard, socket_of
 
 _STARTED_WITHIN = 90.0  # seconds; devpi takes 2 to 6 on an idle machine
 _STOPPED_WITHIN = 20.0
@@ -33,7 +36,7 @@ class ProcessManager:
         if "index" in own:
             devpi.find()
         if "registry" in own:
-            registry.prepare(make_folder(self._folder / "registry"), items, content)
+            registry.prepare(self._folder / "registry", items, content, self._launcher("registry"))
         if "index" in own:
             make_folder(self._folder / "devpi")
         if own:
@@ -60,7 +63,8 @@ class ProcessManager:
 
     def collect_garbage(self) -> None:
         """See `ServiceManager.collect_garbage`."""
-        registry.collect_garbage(self._folder / "registry")
+        launcher = self._launcher("registry")
+        registry.collect_garbage(self._folder / "registry", (self._set_up.root / "registry").resolve(), launcher)
 
     def status(self) -> tuple[ServiceStatus, ...]:
         """See `ServiceManager.status`."""
@@ -74,14 +78,26 @@ class ProcessManager:
     def remove(self) -> None:
         """See `ServiceManager.remove`."""
         self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._folder, self._set_up.root / "run"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _programs(self) -> dict[str, Callable[[], Program]]:
         """How to make the program of each service that was set up, in the order in which they start."""
-        config, folder, root = self._set_up.config, self._folder, self._set_up.root
+        config, folder = self._set_up.config, self._folder
         programs: dict[str, Callable[[], Program]] = {
-            "registry": lambda: registry.program(config, folder / "registry", root / "registry"),
-            "devpi": lambda: devpi.program(config, folder / "devpi", root / "devpi"),
+            "registry": lambda: self._behind("registry", registry.program),
+            "devpi": lambda: self._behind("devpi", devpi.program),
             "nginx": lambda: nginx.program(config, folder / "nginx", self._set_up.web_root, self._set_up.served()),
         }
         return {name: programs[name] for name in self._set_up.names()}
+
+    def _behind(self, name: Service, make: Callable[[Path, Path, Path, Identity], Program]) -> Program:
+        """A service behind nginx, without any rights, and where nobody but nginx and bundler gets at it."""
+        launcher, socket = self._launcher(name), socket_of(self._set_up.config, name)
+        guard(socket, launcher.identity.user, nginx.workers_group())
+        program = make(socket, launcher.folder, (self._set_up.root / name).resolve(), launcher.identity)
+        return replace(program, argv=launcher.command(program.argv, program.needs))
+
+    def _launcher(self, name: Service) -> Launcher:
+        folder = keep_folder(make_folder(self._folder) / name, mode=0o755)
+        return Launcher(identity(folder), folder)

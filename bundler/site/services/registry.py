@@ -1,4 +1,4 @@
-"""The registry (CNCF distribution): on loopback, its blobs under the site's root.
+"""The registry (CNCF distribution): on a socket, its blobs under the site's root.
 
 Config: https://distribution.github.io/distribution/about/configuration/, of the keys that 2.8 and 3 share.
 """
@@ -13,44 +13,54 @@ import yaml
 
 from bundler.bundle.content import Content
 from bundler.model.items import Item
-from bundler.model.site import SiteConfig
-from bundler.site.folders import make_folder, write_whole
+from bundler.site.folders import keep_folder, write_whole
 from bundler.site.host import commands
-from bundler.site.services.daemon import Listen, Probe, Program
+from bundler.site.host.accounts import own
+from bundler.site.services.daemon import Probe, Program
 from bundler.site.services.programs import find_program
-from bundler.site.services.registry_image import UnpackedImage
+from bundler.site.services.registry_program import UnpackedImage
+from bundler.site.services.unprivileged import Identity, Launcher
 
 CONFIGURATION = "config.yml"
 
 
-def prepare(folder: Path, items: Sequence[Item], content: Content) -> None:
+def prepare(folder: Path, items: Sequence[Item], content: Content, launcher: Launcher) -> None:
     """Have a registry program: the one in `items`' registry image, unpacked into `folder`, or one of this machine's.
 
     Raises SiteError when there is none.
     """
-    if not UnpackedImage(folder).update(items, content):
+    if not UnpackedImage(folder).update(items, content, launcher):
         _command(folder)
 
 
-def program(config: SiteConfig, folder: Path, data: Path) -> Program:
-    """The registry over the folder `data`; its config is written into `folder`."""
-    port = config.backends.registry
-    conf = folder / CONFIGURATION
-    text = configure(folder, port, str(make_folder(data)))
+def program(socket: Path, folder: Path, data: Path, owner: Identity) -> Program:
+    """The registry of `owner` over the folder `data`, behind `socket`; its config is written into `folder`."""
+    temporary = folder / "tmp"
+    hand_over(temporary, owner)
+    hand_over(data, owner)
+    text = configure(folder, socket, str(data), owner)
     return Program(
         name="registry",
-        argv=(*_command(folder), "serve", str(conf)),
+        argv=(*_command(folder), "serve", str(folder / CONFIGURATION)),
         folder=folder,
         configuration=text,
-        environment={"OTEL_TRACES_EXPORTER": "none", "TMPDIR": str(make_folder(folder / "tmp"))},
-        listens=(Listen("127.0.0.1", port, "backends.registry"),),
-        probes=(probe(port),),
+        environment={"OTEL_TRACES_EXPORTER": "none", "TMPDIR": str(temporary)},
+        socket=socket,
+        probes=(probe(socket),),
+        needs=(data, socket.parent),
     )
 
 
-def collect_garbage(folder: Path) -> None:
+def hand_over(folder: Path, owner: Identity) -> None:
+    """Have `folder`, for `owner` alone: the registry writes there, and nobody else has to read it."""
+    keep_folder(folder, mode=0o700)
+    own(folder, owner.user, owner.group)
+
+
+def collect_garbage(folder: Path, data: Path, launcher: Launcher) -> None:
     """Delete the blobs that no manifest names, by the registry's own command. Raises SiteError."""
-    run_collection((*_command(folder), "garbage-collect", str(folder / CONFIGURATION)))
+    argv = (*_command(folder), "garbage-collect", str(folder / CONFIGURATION))
+    run_collection(launcher.command(argv, (data,)))
 
 
 def run_collection(argv: Sequence[str]) -> None:
@@ -58,8 +68,11 @@ def run_collection(argv: Sequence[str]) -> None:
     commands.run(argv, hint="nothing that a release uses was deleted; see what the registry says, and try again")
 
 
-def configure(folder: Path, port: int, data: str) -> str:
-    """Write the config of a registry over `data`, a path as the registry sees it, into `folder`; its text."""
+def configure(folder: Path, socket: Path, data: str, owner: Identity) -> str:
+    """Write a registry's config into `folder`, for `owner`; its text. `socket` and `data` are as it sees them.
+
+    Raises SiteError.
+    """
     text = yaml.safe_dump(
         {
             "version": 0.1,
@@ -69,17 +82,17 @@ def configure(folder: Path, port: int, data: str) -> str:
                 "delete": {"enabled": True},
                 "redirect": {"disable": True},
             },
-            "http": {"addr": f"127.0.0.1:{port}", "secret": _secret(folder)},
+            "http": {"net": "unix", "addr": str(socket), "secret": _secret(folder)},
         },
         sort_keys=False,
     )
-    write_whole(folder / CONFIGURATION, text.encode(), 0o600)
+    write_whole(folder / CONFIGURATION, text.encode(), 0o600, owner=owner.user, group=owner.group)
     return text
 
 
-def probe(port: int) -> Probe:
+def probe(socket: Path) -> Probe:
     """What answers once the registry is up."""
-    return Probe(port, "/v2/")
+    return Probe(socket, "/v2/")
 
 
 def _command(folder: Path) -> tuple[str, ...]:
@@ -87,8 +100,8 @@ def _command(folder: Path) -> tuple[str, ...]:
         find_program(
             "docker-registry",
             "registry",
-            hint="put a registry image in the bundle (docker.io/library/registry:3), install docker-registry, "
-            "or name an external registry in site.yaml",
+            hint="give an image of the profile the role (`{ref: docker.io/library/registry:3, role: registry}`), "
+            "install docker-registry, or name an external registry in site.yaml",
         ),
     )
 

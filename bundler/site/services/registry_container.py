@@ -15,14 +15,17 @@ from pathlib import Path
 
 from bundler.bundle.content import Content
 from bundler.model.items import Item, Object
-from bundler.site.folders import make_folder
+from bundler.site.folders import make_folder, write_whole
 from bundler.site.host import commands
 from bundler.site.host.changes import Changes
-from bundler.site.services.registry_image import RegistryImage, registry_images
+from bundler.site.services.registry_image import RegistryImage, registry_image
 
 logger = logging.getLogger(__name__)
 
-DATA = "/var/lib/registry"  # within the container, as in the image's own config
+# Within the container.
+DATA = "/var/lib/registry"  # as in the image's own config
+SOCKET = Path("/run/bundler/socket")
+_KNOWN = "container.json"
 _FIRST_WITH_QUADLETS = (4, 4)
 _HINT = "see whether podman works here (`podman info`), or set `engine: none` in site.yaml to go without"
 
@@ -36,32 +39,35 @@ class RegistryContainer:
 
 
 def prepare(folder: Path, items: Sequence[Item], content: Content, changes: Changes) -> bool:
-    """Have the registry image of `items` in podman's storage; False when they bring none.
+    """Have the registry's image of `items` in podman's storage; False when they bring none.
 
-    Raises SiteError when podman does not take it, IntegrityError for damaged bytes.
+    What podman has not got yet it gets after all of `content` was verified. Raises BundleError, SiteError when podman
+    does not take it, IntegrityError for damaged bytes.
     """
-    for image in registry_images(items, content):
-        name = f"localhost/bundler-registry:{image.id[:12]}"
-        if not commands.succeeds(["podman", "image", "exists", name]):
-            logger.info("giving podman %s", image.name)
-            changes.make("podman image", name, lambda image=image, name=name: _give(image, name, folder, content))  # type: ignore[misc]
-        found = RegistryContainer(name, _configuration_path(json.loads(content.read(image.config))))
-        (folder / "container.json").write_text(json.dumps(asdict(found)))
-        return True
-    return False
+    image = registry_image(items, content)
+    if image is None:
+        return False
+    name = f"localhost/bundler-registry:{image.id}"
+    if not commands.succeeds(["podman", "image", "exists", name]):
+        content.verify_all()
+        logger.info("giving podman %s", image.name)
+        changes.make("podman image", name, lambda: _give(image, name, folder, content))
+    found = RegistryContainer(name, _configuration_path(image.command))
+    write_whole(folder / _KNOWN, json.dumps(asdict(found)).encode(), 0o644)
+    return True
 
 
 def prepared(folder: Path) -> RegistryContainer | None:
     """What `prepare` found for `folder`, if it did."""
     try:
-        return RegistryContainer(**json.loads((folder / "container.json").read_text()))
+        return RegistryContainer(**json.loads((folder / _KNOWN).read_text()))
     except FileNotFoundError:
         return None
 
 
 def forget(folder: Path) -> None:
     """The registry runs in another way now."""
-    (folder / "container.json").unlink(missing_ok=True)
+    (folder / _KNOWN).unlink(missing_ok=True)
 
 
 def quadlets() -> bool:
@@ -94,13 +100,7 @@ def _copy(obj: Object, to: Path, content: Content) -> None:
             file.write(chunk)
 
 
-def _configuration_path(document: dict[str, object]) -> str:
+def _configuration_path(command: Sequence[str]) -> str:
     """Where the image's own command reads its config: an argument that ends in .yml."""
-    found = document.get("config")
-    config: dict[str, object] = found if isinstance(found, dict) else {}
-    arguments: list[str] = []
-    for key in ("Entrypoint", "Cmd"):
-        words = config.get(key)
-        arguments += [str(word) for word in words] if isinstance(words, list) else []
-    path = next((word for word in reversed(arguments) if re.fullmatch(r"(/[A-Za-z0-9._-]+)+\.ya?ml", word)), None)
+    path = next((word for word in reversed(command) if re.fullmatch(r"(/[A-Za-z0-9._-]+)+\.ya?ml", word)), None)
     return path or "/etc/distribution/config.yml"

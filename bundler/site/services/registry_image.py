@@ -1,43 +1,83 @@
-"""The registry program, taken out of a registry image that the bundle carries, for hosts without a container engine.
+"""The registry's image among those of a release: the one that the profile gave that role.
 
-The bundle's images are an OCI image layout (image-spec 1.1, image-layout.md): an image is found by its item, its layers
-are unpacked into a root file system, and the program in it runs where it lies: by itself when it is statically linked,
-through the image's own dynamic loader and libraries otherwise.
+The bundle's images are an OCI image layout (image-spec 1.1, image-layout.md). Whatever it says was written elsewhere:
+it is read with limits, held to its form, and every blob has to be an object of the release.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import platform
-import shutil
-import struct
-import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bundler.bundle.content import Content
-from bundler.errors import SiteError
-from bundler.model.items import Item, Object, objects_of
+from bundler.errors import BundleError
+from bundler.model.items import Item, Object
 from bundler.model.target import OCI_ARCHITECTURES
-from bundler.site.folders import make_folder
-from bundler.site.services.rootfs import unpack
 
-logger = logging.getLogger(__name__)
-
+REGISTRY = "registry"  # the role
 _BLOBS = "images/blobs/sha256"
-_PROGRAMS = ("bin/registry", "usr/bin/registry", "usr/local/bin/registry", "usr/bin/docker-registry")
-_LIBRARIES = ("lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib")
-_DEPTH = 4  # an index may name an index; nothing real goes deeper
-_PT_INTERP = 3
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"  # what a manifest that does not say is
+_DOCUMENT = 4 << 20  # bytes; what registries must at least accept (OCI distribution-spec, "Pushing manifests")
+_DOCUMENTS = 64  # read to find the image: an index may name indexes
+_LAYERS = 128  # what overlay file systems take
+_SIZE = 1 << 30  # bytes of all layers, as they are carried
+
+_Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+_MediaType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+$", max_length=127)]
+
+
+class _Document(BaseModel):
+    """Written by a machine, elsewhere: keys that are not here are no error."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Platform(_Document):
+    os: str = ""
+    architecture: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        machine = platform.machine()
+        return (self.os, self.architecture) == ("linux", OCI_ARCHITECTURES.get(machine, machine))
+
+
+class _Descriptor(_Document):
+    digest: _Digest
+    size: int = Field(ge=0)
+    platform: _Platform | None = None
+
+
+class _Image(_Document):
+    """A manifest or an index: `manifests` tells."""
+
+    media_type: _MediaType = Field(default="application/vnd.oci.image.manifest.v1+json", alias="mediaType")
+    config: _Descriptor | None = None
+    layers: list[_Descriptor] = Field(default=[], max_length=_LAYERS)
+    manifests: list[_Descriptor] | None = None
+
+
+class _Command(_Document):
+    entrypoint: list[str] | None = Field(default=None, alias="Entrypoint")
+    arguments: list[str] | None = Field(default=None, alias="Cmd")
+
+
+class _Configuration(_Platform):
+    config: _Command | None = None
+
+
+_AnyDocument = TypeVar("_AnyDocument", bound=_Document)
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryImage:
-    """One platform's image: its manifest's digest in hex, the objects of both documents, its layers bottom first."""
+    """One platform's image: its manifest's digest in hex, the objects of both documents, its layers bottom first.
+
+    `command` is what the image runs by itself.
+    """
 
     name: str
     id: str
@@ -45,150 +85,95 @@ class RegistryImage:
     manifest: Object
     config: Object
     layers: tuple[Object, ...]
+    command: tuple[str, ...]
 
 
-class UnpackedImage:
-    """`<folder>/rootfs`, a link to the root file system of the registry image in use: `<folder>/rootfs-<digest>`."""
+def registry_image(items: Sequence[Item], content: Content) -> RegistryImage | None:
+    """The image of `items` with the role, for this machine; None when there is none.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._link = folder / "rootfs"
-
-    def update(self, items: Sequence[Item], content: Content) -> bool:
-        """Unpack the registry image that `items` bring for this machine, unless it is there; False when there is none.
-
-        Raises IntegrityError (from `content`), SiteError when the image cannot be unpacked or its program does not run.
-        """
-        for image in registry_images(items, content):
-            tree = self._folder / f"rootfs-{image.id[:12]}"
-            if not tree.is_dir():
-                self._unpack(image, tree, content)
-            if not (found := _command(tree)):
-                continue
-            _try(found, image.name)
-            self._switch(tree)
-            return True
-        return False
-
-    def command(self) -> tuple[str, ...]:
-        """How to run the program; empty when no image was unpacked."""
-        return _command(self._link.resolve()) if self._link.is_dir() else ()
-
-    def _unpack(self, image: RegistryImage, tree: Path, content: Content) -> None:
-        logger.info("taking the registry program out of %s", image.name)
-        part = self._folder / f"{tree.name}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        make_folder(part)
-        for layer in image.layers:
-            unpack(content.stream(layer), part, what=f"{image.name}, {layer.path}")
-        part.rename(tree)
-
-    def _switch(self, tree: Path) -> None:
-        if self._link.is_symlink() and self._link.readlink() == Path(tree.name):
-            return
-        new = self._folder / "rootfs.new"
-        new.unlink(missing_ok=True)
-        new.symlink_to(tree.name)
-        new.rename(self._link)
-        for other in self._folder.glob("rootfs-*"):
-            if other != tree:
-                shutil.rmtree(other, ignore_errors=True)
+    Raises BundleError when there are two, or one that does not hold together; IntegrityError for damaged bytes.
+    """
+    found = [
+        image
+        for item in items
+        if item.kind == "images" and item.attributes.get("role") == REGISTRY
+        if (image := _Search(item, content).run())
+    ]
+    if len(found) > 1:
+        raise BundleError(
+            f"images {found[0].name} and {found[1].name} both have the role {REGISTRY} on this machine",
+            hint="the bundle was not made by bundler; ask where it comes from",
+        )
+    return found[0] if found else None
 
 
-def registry_images(items: Sequence[Item], content: Content) -> Iterator[RegistryImage]:
-    """Images for this machine whose repository is called `registry`."""
-    objects = {obj.path: obj for obj in objects_of(items)}
-    for item in items:
-        repository, digest = item.attributes.get("repository"), item.attributes.get("digest")
-        if not isinstance(repository, str) or not isinstance(digest, str) or not repository.endswith("registry"):
-            continue
-        if found := _for_this_machine(digest, objects, content, _DEPTH):
-            manifest, document = found
-            config = _blob(document["config"].get("digest"), objects)
-            layers = [_blob(layer.get("digest"), objects) for layer in document.get("layers", [])]
-            if config is not None and None not in layers:
-                media_type = document.get("mediaType") or OCI_MANIFEST
-                there = tuple(layer for layer in layers if layer is not None)
-                yield RegistryImage(item.name, manifest.sha256, media_type, manifest, config, there)
+class _Search:
+    """For this machine's image in `item`."""
 
+    def __init__(self, item: Item, content: Content) -> None:
+        self._item = item
+        self._content = content
+        self._objects: Mapping[str, Object] = {obj.path: obj for obj in item.objects}
+        self._seen: set[str] = set()
 
-def _for_this_machine(
-    digest: object, objects: dict[str, Object], content: Content, depth: int
-) -> tuple[Object, dict[str, Any]] | None:
-    """The object and document of the image manifest for this machine that `digest` leads to."""
-    obj = _blob(digest, objects)
-    if obj is None or depth == 0:
-        return None
-    document: dict[str, Any] = json.loads(content.read(obj))
-    if "manifests" not in document:
-        config = _blob(document.get("config", {}).get("digest"), objects)
-        ours = config is not None and _is_ours(json.loads(content.read(config)))
-        return (obj, document) if ours else None
-    for descriptor in document["manifests"]:
-        if _is_ours(descriptor.get("platform", {})) and (
-            found := _for_this_machine(descriptor.get("digest"), objects, content, depth - 1)
-        ):
-            return found
-    return None
+    def run(self) -> RegistryImage | None:
+        top = str(self._item.attributes.get("digest", "")).removeprefix("sha256:")
+        obj = self._objects.get(f"{_BLOBS}/{top}")
+        if obj is None:
+            raise self._bad(f"sha256:{top} is not among its objects")
+        return self._look(obj)
 
-
-def _is_ours(platform_: dict[str, Any]) -> bool:
-    machine = platform.machine()
-    return (platform_.get("os"), platform_.get("architecture")) == ("linux", OCI_ARCHITECTURES.get(machine, machine))
-
-
-def _blob(digest: object, objects: dict[str, Object]) -> Object | None:
-    return objects.get(f"{_BLOBS}/{str(digest).removeprefix('sha256:')}")
-
-
-def _command(tree: Path) -> tuple[str, ...]:
-    """How to run the registry in the root file system `tree`; empty when there is none in it."""
-    for name in _PROGRAMS:
-        program = tree / name
-        if not program.is_file():
-            continue
-        if (loader := _loader(program)) is None:
-            return (str(program),)
-        libraries = ":".join(str(folder) for folder in _library_folders(tree))
-        return (str((tree / loader.lstrip("/")).resolve()), "--library-path", libraries, str(program))
-    return ()
-
-
-def _loader(program: Path) -> str | None:
-    """The dynamic loader an ELF program asks for (PT_INTERP, elf(5)); None for a static one, or no 64-bit ELF."""
-    with program.open("rb") as file:
-        head = file.read(64)
-        if len(head) < 64 or head[:4] != b"\x7fELF" or head[4] != 2:
+    def _look(self, obj: Object) -> RegistryImage | None:
+        """The image that a manifest or index leads to."""
+        if obj.path in self._seen:
             return None
-        order = "<" if head[5] == 1 else ">"
-        (offset,) = struct.unpack_from(f"{order}Q", head, 32)
-        size, count = struct.unpack_from(f"{order}HH", head, 54)
-        for number in range(count):
-            file.seek(offset + number * size)
-            kind, _, start, _, _, length = struct.unpack(f"{order}IIQQQQ", file.read(40))
-            if kind == _PT_INTERP:
-                file.seek(start)
-                return file.read(length).rstrip(b"\0").decode()
-    return None
+        self._seen.add(obj.path)
+        if len(self._seen) > _DOCUMENTS:
+            raise self._bad(f"it has more than {_DOCUMENTS} manifests")
+        document = self._read(obj, _Image)
+        if document.manifests is None:
+            return self._image(obj, document)
+        for entry in document.manifests:
+            # An index may name what the bundle does not carry: other platforms'.
+            if entry.platform and entry.platform.is_ours and self._carried(entry) is not None:
+                return self._look(self._object(entry))
+        return None
 
+    def _image(self, obj: Object, document: _Image) -> RegistryImage | None:
+        if document.config is None:
+            raise self._bad(f"{obj.path} has no config")
+        config = self._object(document.config)
+        configuration = self._read(config, _Configuration)
+        if not configuration.is_ours:
+            return None
+        layers = tuple(self._object(layer) for layer in document.layers)
+        if sum(layer.size for layer in layers) > _SIZE:
+            raise self._bad(f"its layers have more than {_SIZE >> 20} MiB")
+        does = configuration.config or _Command()
+        command = (*(does.entrypoint or ()), *(does.arguments or ()))
+        return RegistryImage(self._item.name, obj.sha256, document.media_type, obj, config, layers, command)
 
-def _library_folders(tree: Path) -> Iterable[Path]:
-    """The folders of `tree` that hold shared libraries, each once."""
-    found = (path.parent.resolve() for place in _LIBRARIES for path in sorted((tree / place).glob("**/*.so*")))
-    return dict.fromkeys(found)
+    def _object(self, descriptor: _Descriptor) -> Object:
+        obj = self._carried(descriptor)
+        if obj is None:
+            raise self._bad(f"{descriptor.digest} is not among its objects")
+        if obj.size != descriptor.size:
+            raise self._bad(f"{descriptor.digest} has {obj.size} bytes, and the image says {descriptor.size}")
+        return obj
 
+    def _carried(self, descriptor: _Descriptor) -> Object | None:
+        return self._objects.get(f"{_BLOBS}/{descriptor.digest.removeprefix('sha256:')}")
 
-def _try(command: Sequence[str], name: str) -> None:
-    try:
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _does_not_run(name, str(error)) from None
-    if done.returncode != 0:
-        raise _does_not_run(name, done.stderr.strip()[-500:] or f"exit code {done.returncode}")
+    def _read(self, obj: Object, model: type[_AnyDocument]) -> _AnyDocument:
+        try:
+            return model.model_validate_json(self._content.read(obj, limit=_DOCUMENT))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise self._bad(f"{obj.path}: {place or 'it'}: {first['msg']}") from None
 
-
-def _does_not_run(name: str, why: str) -> SiteError:
-    return SiteError(
-        f"the registry program out of {name} does not run here: {why}",
-        hint="see whether the root's file system is mounted noexec; or name an external registry in site.yaml",
-    )
+    def _bad(self, why: str) -> BundleError:
+        return BundleError(
+            f"images {self._item.name} {self._item.version}, the registry's image: {why}",
+            hint="the bundle was not made by bundler; ask where it comes from",
+        )

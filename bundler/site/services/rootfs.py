@@ -2,7 +2,8 @@
 
 A layer is a tar that may hold anything: names with `..`, links that lead away, devices. Here every link is rewritten so
 that it stays below the root, as it would for a process with that root, and every name is resolved before it is
-written. Owners and devices are left out. (OCI image-spec 1.1, layer.md)
+written or removed. Owners and devices are left out, and modes say no more than whether a file is a program: everybody
+may read what is unpacked. (OCI image-spec 1.1, layer.md)
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ def unpack(layer: Iterator[bytes], root: Path, *, what: str) -> None:
 
     Raises SiteError naming `what` when it is no such tar, or leads out of `root`.
     """
-    stream = _Stream(layer)
+    stream, root = _Stream(layer), root.resolve()
     try:
         with open_tar(io.BufferedReader(stream, 1 << 20), unpacked=_UNPACKED, members=_MEMBERS) as tar:
             for member in tar:
-                _put(tar, member, root.resolve(), what)
+                _put(tar, member, root, what)
+                tar.members = []  # type: ignore[attr-defined] # it would keep them all
     except (*BROKEN, LimitExceeded) as error:
         stream.drain()  # were the bytes wrong, then that is what to say
         raise _bad(what, str(error)) from None
@@ -50,9 +52,12 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path, what: str) -
     parent = _inside(root, root.joinpath(*parts[:-1]), what)
     name = parts[-1]
     if name == _OPAQUE:
-        shutil.rmtree(parent, ignore_errors=True)
+        _empty(parent)
     elif name.startswith(_WHITEOUT):
-        _clear(parent / name.removeprefix(_WHITEOUT))
+        hidden = name.removeprefix(_WHITEOUT)
+        if hidden in ("", ".", ".."):
+            raise _bad(what, f"member {member.name!r}")
+        _clear(parent / hidden)
     elif member.isdir():
         _make(parent / name)
     elif member.isreg():
@@ -65,8 +70,7 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path, what: str) -
     elif member.islnk():
         source = root.joinpath(*[part for part in member.linkname.split("/") if part not in ("", ".", "..")])
         _make(parent)
-        _clear(parent / name)
-        os.link(_inside(root, source.parent, what) / source.name, parent / name, follow_symlinks=False)
+        _link(_inside(root, source.parent, what) / source.name, parent / name, root, what)
 
 
 def _inside(root: Path, folder: Path, what: str) -> Path:
@@ -83,21 +87,48 @@ def _kept_inside(root: Path, parent: Path, target: str) -> str:
     return os.path.relpath(f"{root}/{seen.lstrip('/')}", parent)
 
 
+def _link(source: Path, path: Path, root: Path, what: str) -> None:
+    """Have `path` be the file that `source` is, which is no folder.
+
+    A symbolic link is written anew: it is relative, and would lead elsewhere from another place.
+    """
+    if not os.path.lexists(source) or source == path:
+        raise _bad(what, f"a hard link to {source.name!r}, which is not there")
+    _clear(path)
+    if source.is_symlink():
+        path.symlink_to(
+            _kept_inside(root, path.parent, os.path.join("/", source.parent.relative_to(root), source.readlink()))
+        )
+    else:
+        os.link(source, path, follow_symlinks=False)
+
+
 def _make(folder: Path) -> None:
+    """Have `folder`, in one that is there, or with all its parents; a link to a folder is one."""
     if folder.is_symlink() and folder.is_dir():
         return
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         folder.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir()
+        folder.chmod(0o755)
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
     _clear(path)
     source = tar.extractfile(member)
     with path.open("xb") as to:
-        os.fchmod(to.fileno(), (member.mode & 0o755) | 0o600)
+        os.fchmod(to.fileno(), 0o755 if member.mode & 0o111 else 0o644)
         if source is not None:
             shutil.copyfileobj(source, to, 1 << 20)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in `folder`, if there is one."""
+    if folder.is_dir():
+        for each in folder.iterdir():
+            _clear(each)
 
 
 def _clear(path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bundler.model.site import SiteConfig
 from bundler.site.services import Store
+from bundler.site.sockets import socket_of
 
 _FOLDERS: dict[Store, str] = {"web": "nginx", "registry": "registry", "index": "devpi"}  # below services/
 
@@ -55,11 +56,11 @@ class SetUp:
         return sorted(port for store, port in by_store.items() if store in self.served())
 
     def address(self, service: str) -> str:
-        """The URLs that a service answers on."""
+        """The URLs that a service answers on, or its socket."""
         config = self.config
-        backends = {"registry": config.backends.registry, "devpi": config.backends.index}
-        if service in backends:
-            return f"http://127.0.0.1:{backends[service]}"
+        match service:
+            case "registry" | "devpi":
+                return str(socket_of(config, service))
         urls: dict[Store, str] = {
             "web": config.web_url,
             "registry": config.registry_url,

@@ -18,13 +18,14 @@ from bundler.bundle.content import Content
 from bundler.errors import SiteError
 from bundler.model.items import Item
 from bundler.model.site import SiteConfig
-from bundler.site import index
-from bundler.site.folders import make_folder
+from bundler.site.folders import keep_folder, make_folder, write_whole
 from bundler.site.host import accounts, commands, firewall, selinux
 from bundler.site.host.changes import Changes
 from bundler.site.services import ServiceStatus, Store, devpi, nginx, registry, registry_container, units
 from bundler.site.services.daemon import NotUpError, Probe, wait_for
 from bundler.site.services.setup import SetUp
+from bundler.site.services.unprivileged import ACCOUNTS, Identity, Launcher
+from bundler.site.sockets import Service, guard, socket_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ _QUADLET = _QUADLETS / "bundler-registry.container"
 _NGINX_CONF = Path("/etc/nginx/conf.d/bundler.conf")
 _NGINX_DROP_IN = _UNITS / "nginx.service.d" / "bundler.conf"
 _UNIT_OF = {"registry": "bundler-registry.service", "devpi": "bundler-devpi.service", "nginx": "nginx.service"}
-_REGISTRY, _DEVPI = "bundler-registry", "bundler-devpi"  # users, and the names of their units
+_REGISTRY, _DEVPI = ACCOUNTS["registry"], ACCOUNTS["devpi"]  # users, and the names of their units
 _HINT = "see `journalctl -u {}`"
 _STARTED_WITHIN = 90.0  # seconds
 
@@ -67,12 +68,12 @@ class SystemdManager:
             devpi.find()
             make_folder(self._folder / "devpi")
         if "registry" in own:
-            folder = make_folder(self._folder / "registry")
+            folder = keep_folder(make_folder(self._folder) / "registry", mode=0o755)
             in_podman = choice_of_engine(self._set_up.config) == "podman"
             there = not items and registry_container.prepared(folder) is not None
             if not (in_podman and (there or registry_container.prepare(folder, items, content, self._changes))):
                 registry_container.forget(folder)
-                registry.prepare(folder, items, content)
+                registry.prepare(folder, items, content, Launcher(self._identity("registry"), folder))
         if own:
             make_folder(self._folder / "nginx")
 
@@ -101,6 +102,7 @@ class SystemdManager:
             certificates=self._set_up.root / "tls" if self._set_up.config.tls == "self-signed" else None,
             readers=self._set_up.root / "login" if self._set_up.config.login else None,
             programs=None if in_container or not registry_folder.is_dir() else registry_folder,
+            sockets=self._sockets(in_container=in_container),
             ports=self._set_up.ports(),
             changes=self._changes,
         )
@@ -124,7 +126,8 @@ class SystemdManager:
             argv = ["podman", "exec", _REGISTRY, "registry", "garbage-collect", found.configuration]
             registry.run_collection(argv)
         else:
-            registry.collect_garbage(folder)
+            launcher = Launcher(self._identity("registry"), folder)
+            registry.collect_garbage(folder, self._data("registry"), launcher)
 
     def status(self) -> tuple[ServiceStatus, ...]:
         """See `ServiceManager.status`."""
@@ -145,50 +148,67 @@ class SystemdManager:
         _systemctl("daemon-reload")
         if _state(_UNIT_OF["nginx"])[0] == "active":
             _systemctl("reload", _UNIT_OF["nginx"])
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._folder, self._set_up.root / "run"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _registry(self) -> _Wanted:
-        config, root = self._set_up.config, self._set_up.root
-        folder, data, unit = self._folder / "registry", make_folder(root / "registry"), _UNIT_OF["registry"]
-        user = accounts.ensure(_REGISTRY, self._changes)
-        accounts.own(data, user)
+        root, folder, data = self._set_up.root, self._folder / "registry", self._data("registry")
+        unit, user, socket = _UNIT_OF["registry"], self._identity("registry"), self._guarded("registry")
         if found := registry_container.prepared(folder):
-            text = registry.configure(folder, config.backends.registry, registry_container.DATA)
+            registry.hand_over(data, user)
+            text = registry.configure(folder, registry_container.SOCKET, registry_container.DATA, user)
             quadlet = registry_container.quadlets()
             made = (units.container if quadlet else units.container_service)(
                 _REGISTRY,
                 found,
                 configuration=folder / registry.CONFIGURATION,
                 data=data,
-                ids=(user.pw_uid, user.pw_gid),
+                socket=socket,
+                user=user,
                 root=root,
             )
             path = _QUADLET if quadlet else _UNITS / unit
-            probes: tuple[Probe, ...] = (registry.probe(config.backends.registry),)
         else:
-            program = registry.program(config, folder, data)
-            text, probes, path = program.configuration, program.probes, _UNITS / unit
-            accounts.own(folder / "tmp", user)
+            program = registry.program(socket, folder, data, user)
+            text, path = program.configuration, _UNITS / unit
             writable = (data, folder / "tmp")
             made = units.service(
                 program, description="bundler: the registry", user=_REGISTRY, writable=writable, root=root
             )
-        os.chown(folder / registry.CONFIGURATION, user.pw_uid, user.pw_gid)
         (_UNITS / unit if path == _QUADLET else _QUADLET).unlink(missing_ok=True)  # how it ran before
-        return _Wanted(unit, self._write(path, made, f"{made}\n{text}", folder), probes)
+        return _Wanted(unit, self._write(path, made, f"{made}\n{text}", folder), (registry.probe(socket),))
 
     def _devpi(self) -> _Wanted:
-        root = self._set_up.root
-        folder, data = self._folder / "devpi", root / "devpi"
-        program = devpi.program(self._set_up.config, folder, data)
-        user = accounts.ensure(_DEVPI, self._changes)
-        # The password of devpi's root is bundler's alone.
-        accounts.own(data, user, keep=(index.PASSWORD_FILE,))
+        folder, data = self._folder / "devpi", self._data("devpi")
+        program = devpi.program(self._guarded("devpi"), folder, data, self._identity("devpi"))
         made = units.service(
-            program, description="bundler: the index (devpi)", user=_DEVPI, writable=(data,), root=root
+            program,
+            description="bundler: the index (devpi)",
+            user=_DEVPI,
+            writable=(data,),
+            root=self._set_up.root,
         )
         unit = _UNIT_OF["devpi"]
         return _Wanted(unit, self._write(_UNITS / unit, made, made, folder), program.probes)
+
+    def _identity(self, service: Service) -> Identity:
+        user = accounts.ensure(ACCOUNTS[service], self._changes)
+        return Identity(user.pw_uid, user.pw_gid)
+
+    def _data(self, service: Service) -> Path:
+        return (self._set_up.root / service).resolve()
+
+    def _guarded(self, service: Service) -> Path:
+        """The socket of a service, in a folder that only the service and nginx get into."""
+        socket = socket_of(self._set_up.config, service)
+        guard(socket, self._identity(service).user, nginx.workers_group())
+        return socket
+
+    def _sockets(self, *, in_container: bool) -> list[Path] | None:
+        """The folders of the sockets behind nginx, but for that of the registry `in_container`: podman labels that."""
+        behind = [name for name in ("registry", "devpi") if name in self._set_up.names()]
+        outside = [name for name in behind if not (in_container and name == "registry")]
+        return [self._set_up.root / "run" / name for name in outside] if behind else None
 
     def _nginx(self) -> _Wanted:
         text, probes = nginx.configuration(self._set_up.config, self._set_up.web_root, self._set_up.served())
@@ -214,7 +234,7 @@ class SystemdManager:
         changed = self._changes.write(path, text)
         if known.exists() and known.read_text() == digest:
             return changed
-        known.write_text(digest)
+        write_whole(known, digest.encode(), 0o644)
         return True
 
     def _bring_up(self, wanted: _Wanted) -> None:

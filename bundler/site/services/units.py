@@ -7,12 +7,14 @@ from pathlib import Path
 
 from bundler.errors import SiteError
 from bundler.site.services.daemon import Program
-from bundler.site.services.registry_container import DATA, RegistryContainer
+from bundler.site.services.registry_container import DATA, SOCKET, RegistryContainer
+from bundler.site.services.unprivileged import Identity
+from bundler.site.sockets import UMASK
 from bundler.templates import render
 
 
 def service(program: Program, *, description: str, user: str, writable: Sequence[Path], root: Path) -> str:
-    """A unit that runs `program` as `user`, who may write in `writable` and nowhere else."""
+    """A unit that runs `program` as `user`, who may write in `writable`, beside its socket, and nowhere else."""
     return render(
         "bundler.site",
         "service.unit.j2",
@@ -20,24 +22,26 @@ def service(program: Program, *, description: str, user: str, writable: Sequence
         argv=program.argv,
         environment=program.environment,
         user=user,
+        socket=program.socket,
+        umask=f"{UMASK:04o}",
         writable=writable,
         **_places(root),
     )
 
 
 def container(
-    name: str, found: RegistryContainer, *, configuration: Path, data: Path, ids: tuple[int, int], root: Path
+    name: str, found: RegistryContainer, *, configuration: Path, data: Path, socket: Path, user: Identity, root: Path
 ) -> str:
     """The registry's quadlet."""
-    values = _container(name, found, configuration, data, ids)
+    values = _container(name, found, configuration, data, socket, user)
     return render("bundler.site", "registry.container.j2", **values, **_places(root))
 
 
 def container_service(
-    name: str, found: RegistryContainer, *, configuration: Path, data: Path, ids: tuple[int, int], root: Path
+    name: str, found: RegistryContainer, *, configuration: Path, data: Path, socket: Path, user: Identity, root: Path
 ) -> str:
     """The same for a podman without quadlets."""
-    values = _container(name, found, configuration, data, ids)
+    values = _container(name, found, configuration, data, socket, user)
     return render("bundler.site", "registry-podman.unit.j2", **values, **_places(root))
 
 
@@ -47,13 +51,16 @@ def nginx_drop_in(after: Sequence[str], *, root: Path) -> str:
 
 
 def _container(
-    name: str, found: RegistryContainer, configuration: Path, data: Path, ids: tuple[int, int]
+    name: str, found: RegistryContainer, configuration: Path, data: Path, socket: Path, user: Identity
 ) -> dict[str, object]:
+    volumes = ((data, DATA, "rw,Z"), (socket.parent, SOCKET.parent, "rw,Z"))
     return {
         "name": name,
         "image": found.image,
-        "user": ids,
-        "volumes": ((data, DATA, "rw,Z"), (configuration, found.configuration, "ro,Z")),
+        "user": user,
+        "socket": socket,
+        "umask": f"{UMASK:04o}",
+        "volumes": (*volumes, (configuration, found.configuration, "ro,Z")),
     }
 
 

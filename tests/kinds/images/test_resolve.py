@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from packageurl import PackageURL
 
-from bundler.errors import ResolveError
+from bundler.errors import ProfileError, ResolveError
 from bundler.kinds.images.attributes import ImageAttributes, blob_path, object_of
 from bundler.kinds.images.resolve import resolve
 from bundler.kinds.images.spec import Spec
@@ -321,3 +321,19 @@ def test_the_answer_does_not_depend_on_the_order(upstream: Upstream) -> None:
 
 def test_no_images_are_no_items(upstream: Upstream) -> None:
     assert resolved([], upstream) == ()
+
+
+@pytest.mark.usefixtures("library")
+def test_a_role_stands_in_the_manifest_and_a_name_gives_none(upstream: Upstream) -> None:
+    entry = {"ref": "docker.io/team/multi:1", "role": "registry"}
+    assert one(entry, upstream)[1].role == "registry"
+    assert one("docker.io/team/multi:1", upstream)[1].role is None
+    joined = resolved(["docker.io/team/multi:1", entry], upstream)
+    assert [ImageAttributes.of(item).role for item in joined] == ["registry"]
+
+
+@pytest.mark.usefixtures("library")
+def test_two_images_with_one_role_on_one_platform_are_refused(upstream: Upstream) -> None:
+    digest = {"ref": f"docker.io/team/multi@{MULTI_INDEX}", "role": "registry"}
+    with pytest.raises(ProfileError, match="both have the role registry on linux/amd64"):
+        resolved([{"ref": "docker.io/team/multi:1", "role": "registry"}, digest], upstream)

@@ -29,11 +29,12 @@ class Recorder:
     def program(self, name: str, **answers: str) -> None:
         """Add one.
 
-        `answers` are shell commands by what of the arguments they answer to, `_` standing for a blank or a dash.
+        `answers` are shell commands by what of the arguments they answer to, `_` standing for a blank or a dash; LOG in
+        them is the file that `calls` are the lines of.
         """
         cases = "\n".join(f"*{word.replace('_', '?')}*) {command} ;;" for word, command in answers.items())
         path = self.folder / name
-        path.write_text(_SCRIPT.replace("LOG", str(self.folder / "calls")).replace("ANSWERS", cases or "*) ;;"))
+        path.write_text(_SCRIPT.replace("ANSWERS", cases or "*) ;;").replace("LOG", str(self.folder / "calls")))
         path.chmod(0o755)
 
     def changing(self, *words: str) -> list[str]:

@@ -102,21 +102,25 @@ def test_a_firewall_that_does_not_run_is_left_alone(recorder: Recorder, changes:
 
 def test_selinux_is_told_what_nginx_may(tmp_path: Path, recorder: Recorder, changes: Changes) -> None:
     recorder.program("selinuxenabled")
-    recorder.program("getsebool", httpd="echo 'httpd_can_network_connect --> off'")
-    recorder.program("setsebool")
+    recorder.program("semodule", _i='cat "$2" >>LOG')
     recorder.program("restorecon")
     recorder.program("semanage", port__a__t_http_port_t__p_tcp_5000="exit 1")
-    content, programs, readers = tmp_path / "repos", tmp_path / "services", tmp_path / "login"
+    content, programs, readers, sockets = (tmp_path / name for name in ("repos", "services", "login", "run/devpi"))
     for _ in range(2):
         selinux.allow(
             content=content,
             certificates=None,
             readers=readers,
             programs=programs,
+            sockets=[sockets],
             ports=[80, 3141, 5000],
             changes=changes,
         )
-    changed = recorder.changing("semanage", "setsebool")
+    assert recorder.changing("setsebool") == []
+    assert "    (allow httpd_t unconfined_service_t (unix_stream_socket (connectto))))" in recorder.calls
+    changed = recorder.changing("semanage", "semodule")
+    module = changed.pop()
+    assert re.fullmatch(r"semodule -i /\S+/bundler\.cil", module)
     assert changed == [
         f"semanage fcontext -a -t httpd_sys_content_t {re.escape(str(content))}(/.*)?",
         f"semanage fcontext -a -t httpd_config_t {re.escape(str(readers))}(/.*)?",
@@ -124,13 +128,13 @@ def test_selinux_is_told_what_nginx_may(tmp_path: Path, recorder: Recorder, chan
         "semanage port -a -t http_port_t -p tcp 3141",
         "semanage port -a -t http_port_t -p tcp 5000",
         "semanage port -m -t http_port_t -p tcp 5000",  # the policy had it for something else
-        "setsebool -P httpd_can_network_connect on",
-        "setsebool -P httpd_can_network_connect on",
+        f"semanage fcontext -a -t httpd_var_run_t {re.escape(str(sockets))}(/.*)?",
     ]
     assert f"restorecon -RF {content}" in recorder.calls
     changes.undo()
-    assert recorder.changing("semanage", "setsebool")[len(changed) :] == [
-        "setsebool -P httpd_can_network_connect off",
+    assert recorder.changing("semanage", "semodule")[len(changed) + 1 :] == [
+        "semodule -r bundler",
+        f"semanage fcontext -d {re.escape(str(sockets))}(/.*)?",
         "semanage port -d -p tcp 5000",
         "semanage port -d -p tcp 3141",
         f"semanage fcontext -d {re.escape(str(programs))}(/.*)?",
@@ -142,7 +146,15 @@ def test_selinux_is_told_what_nginx_may(tmp_path: Path, recorder: Recorder, chan
 def test_without_selinux_nothing_is_asked(tmp_path: Path, recorder: Recorder, changes: Changes) -> None:
     recorder.program("selinuxenabled", **{"": "exit 1"})
     recorder.program("semanage")
-    selinux.allow(certificates=None, readers=None, content=tmp_path, programs=tmp_path, ports=[5000], changes=changes)
+    selinux.allow(
+        certificates=None,
+        readers=None,
+        content=tmp_path,
+        programs=tmp_path,
+        sockets=[],
+        ports=[5000],
+        changes=changes,
+    )
     assert recorder.changing("semanage") == []
 
 
@@ -152,7 +164,13 @@ def test_a_machine_without_semanage_is_told_what_to_install(
     recorder.program("selinuxenabled")
     with pytest.raises(SiteError) as caught:
         selinux.allow(
-            certificates=None, readers=None, content=tmp_path, programs=tmp_path, ports=[5000], changes=changes
+            certificates=None,
+            readers=None,
+            content=tmp_path,
+            programs=tmp_path,
+            sockets=None,
+            ports=[5000],
+            changes=changes,
         )
     assert "policycoreutils-python-utils" in caught.value.hint
 

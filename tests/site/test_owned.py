@@ -1,0 +1,113 @@
+"""A root that somebody else could change is of no use to root; and nothing depends on the umask."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import SiteError
+from bundler.model.site import SiteConfig
+from bundler.site.owned import require_own
+from bundler.site.services.unprivileged import DYNAMIC
+from bundler.site.site import Site
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="whoever is not root harms himself alone")
+
+NOBODY = 65534
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in ("", *names):
+        (root / name).mkdir(parents=True, exist_ok=True, mode=0o755)
+    return root
+
+
+def test_a_root_of_root_is_taken(tmp_path: Path) -> None:
+    root = make(tmp_path / "site", "services/registry", "registry", "devpi", "tls", "run/registry", "repos/.releases")
+    for data in ("registry", "run/registry"):
+        os.chown(root / data, DYNAMIC[5], DYNAMIC[5])
+    (root / "repos/.before").symlink_to(".releases")
+    require_own(root)
+    require_own(tmp_path / "not" / "there")
+    require_own(Path("/tmp/bundler-not-there"))  # in a folder that anybody may add to, and nobody else can rename
+    (tmp_path / "link").symlink_to("site")
+    require_own(tmp_path / "link")
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["site", "", "site/services", "site/services/registry", "site/tls", "site/login", "site/registry", "site/devpi"],
+)
+@pytest.mark.parametrize("how", ["owned", "written by all", "written by a group", "sticky"])
+def test_what_somebody_else_could_change_is_refused(tmp_path: Path, place: str, how: str) -> None:
+    root = make(tmp_path / "above" / "site", "services/registry", "tls", "login", "registry", "devpi")
+    folder = tmp_path / "above" / place
+    if how == "owned":
+        os.chown(folder, NOBODY, -1)
+    elif how == "written by a group":
+        os.chown(folder, -1, NOBODY)
+        folder.chmod(0o775)
+    else:
+        folder.chmod(0o1777 if how == "sticky" else 0o777)
+    if (place, how) == ("", "sticky"):
+        require_own(root)  # as /tmp
+        return
+    with pytest.raises(SiteError) as caught:
+        require_own(root)
+    assert str(folder) in caught.value.message
+    assert str(folder) in caught.value.hint
+    with pytest.raises(SiteError):
+        Site(SiteConfig(address="127.0.0.1", root=str(root)))
+
+
+def test_what_a_link_leads_through_counts(tmp_path: Path) -> None:
+    make(tmp_path / "theirs" / "site")
+    (tmp_path / "ours").symlink_to(tmp_path / "theirs" / "site")
+    require_own(tmp_path / "ours")
+    os.chown(tmp_path / "theirs", NOBODY, -1)
+    with pytest.raises(SiteError, match=f"{tmp_path}/theirs belongs to nobody"):
+        require_own(tmp_path / "ours")
+    os.chown(tmp_path / "theirs", 0, -1)
+    (tmp_path / "theirs/site/devpi").symlink_to("/proc/self/fd")
+    os.chown(tmp_path / "ours", NOBODY, -1, follow_symlinks=False)
+    with pytest.raises(SiteError, match=f"{tmp_path}/ours belongs to nobody"):
+        require_own(tmp_path / "ours")
+
+
+def bundler(*arguments: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "bundler", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, umask=umask)
+
+
+@pytest.mark.parametrize("command", [["status"], ["services", "start"], ["doctor"], ["uninstall"]], ids="-".join)
+def test_nothing_in_it_is_read_before(tmp_path: Path, command: list[str]) -> None:
+    root = make(tmp_path / "site", "services")
+    (root / "site.yaml").write_text("address: [this is, no address")
+    os.chown(root, NOBODY, -1)
+    done = bundler(*command, "--root", str(root))
+    assert done.returncode == SiteError.exit_code
+    assert f"{root} belongs to nobody" in done.stderr
+    os.chown(root, 0, -1)
+    (root / "site.yaml").chmod(0o666)
+    assert f"{root}/site.yaml may be written by others" in bundler(*command, "--root", str(root)).stderr
+
+
+def test_nobody_can_hold_the_lock(tmp_path: Path) -> None:
+    site = Site(SiteConfig(address="127.0.0.1", services="process", root=str(tmp_path / "site")))
+    make(tmp_path / "site")
+    lock = tmp_path / "site" / ".lock"
+    lock.touch(0o644)  # as earlier versions made it
+    site.prune(None, keep=1)
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    lock.unlink()
+    before = os.umask(0)
+    try:
+        site.prune(None, keep=1)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
