@@ -24,6 +24,7 @@ from bundler.model.site import Served, SiteConfig
 from bundler.progress import Progress
 from bundler.recipes import RECIPES
 from bundler.sections import items_by_section
+from bundler.site.claims import refusals
 from bundler.site.kept import Kept
 from bundler.site.node_folder import fill
 from bundler.site.node_setup import compose
@@ -54,7 +55,10 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What an install would meet: bytes `needed` at most and `available`, and whether the release is there already."""
+    """What an install would meet: bytes `needed` at most and `available`, and whether the release is there already.
+
+    `refusals` are the errors that it would end with, unless it is told to replace what is there.
+    """
 
     name: str
     version: str
@@ -63,13 +67,19 @@ class Outlook:
     needed: int
     available: int
     installed: bool
+    refusals: tuple[str, ...] = ()
 
 
-def install(path: Path, config: SiteConfig, *, progress: Progress, signature: Path | None = None) -> Installed:
+def install(
+    path: Path, config: SiteConfig, *, progress: Progress, signature: Path | None = None, replace: bool = False
+) -> Installed:
     """Serve the bundle at `path` on the site; its `signature` lies beside it if it is not named.
 
     One pass: each object goes from the tar straight to where it is served from. Nothing is published before all of it
     arrived and verified; until the switch at the end the running release is as it was, and running it again goes on.
+
+    With `replace` nodes get its content also where another release serves something else under the same name, and in
+    place of another bundle of its name and version.
     """
     config = settled(config)
     with Bundle(path, progress, _vouched(path, config, signature)) as bundle:
@@ -87,7 +97,7 @@ def install(path: Path, config: SiteConfig, *, progress: Progress, signature: Pa
             bundle.verify(jobs=_JOBS)
             progress.finish()
 
-        with site.opened(bundle.manifest, content, in_a_pipe=bundle.once):
+        with site.opened(bundle.manifest, content, in_a_pipe=bundle.once, replace=replace):
             return _publish(bundle.manifest, by_section, site, load)
 
 
@@ -144,18 +154,20 @@ def receipt(config: SiteConfig) -> bytes:
     return write_receipt(known, (obj.sha256 for obj in objects))
 
 
-def rollback(name: str, version: str | None, config: SiteConfig) -> Installed:
+def rollback(name: str, version: str | None, config: SiteConfig, *, replace: bool = False) -> Installed:
     """Make an earlier release current again: `version`, or the one that was before; from what the site has of it.
 
     It comes as a new one does, and finds all in place: until the switch at the end the running release is as it was.
-    Raises SiteError when there is no such release.
+    Raises SiteError when there is no such release, and, without `replace`, when another release serves other content
+    under its names.
     """
     site = Site(config)
+    site.recover()
     site.services.start()
     release = site.earlier(name, version)
     by_section = items_by_section(release.manifest.items, str(release.path))
     content = Kept(site.releases(), site)
-    with site.opened(release.manifest, content):
+    with site.opened(release.manifest, content, replace=replace, again=True):
         return _publish(release.manifest, by_section, site, lambda steps: _at_once(site, content, steps))
 
 
@@ -184,10 +196,15 @@ def outlook(path: Path, config: SiteConfig, signature: Path | None = None) -> Ou
         items_by_section(manifest.items, str(path))
         needed = sum(obj.size for obj in bundle.layout.payload)
     site = Site(config)
-    there = any(release.id == manifest.id and release.current for release in site.releases())
+    releases = site.releases()
+    there = any(release.id == manifest.id and release.current for release in releases)
     url = Served(config, manifest.name, manifest.version).url
     return Outlook(
-        manifest.name, manifest.version, manifest.id, url, 0 if there else needed, site.available_space(), there
+        *(manifest.name, manifest.version, manifest.id, url),
+        needed=0 if there else needed,
+        available=site.available_space(),
+        installed=there,
+        refusals=tuple(refusals(manifest, releases)),
     )
 
 

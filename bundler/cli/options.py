@@ -61,6 +61,11 @@ jobs_option = click.option("--jobs", type=click.IntRange(1, 64), help="Transfers
 signature_option = click.option(
     "--signature", type=click.Path(path_type=Path), help="BUNDLE's signature, where it does not lie beside it."
 )
+replace_option = click.option(
+    "--replace",
+    is_flag=True,
+    help="Take what another release serves with other content, or another bundle of its version.",
+)
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 root_option = click.option(
     "--root", type=click.Path(path_type=Path), help="Folder of the whole site.  [default: /data]"

@@ -1,7 +1,7 @@
 """The wheels' index: devpi on the admin host, or any index that takes uploads the way PyPI does.
 
-On devpi each release has an index of its own, `root/<name>-<version>`, and nodes use `root/prod`, whose bases are the
-indexes of the current releases: changing that one list is the switch, and the way back. An index's title says which
+On devpi each release has an index of its own, `root/<name>-<version>-<id>`, and nodes use `root/prod`, whose bases are
+the indexes of the current releases: changing that one list is the switch, and the way back. An index's title says which
 release it belongs to. There is no mirror of PyPI behind them: offline, that makes every `pip install` time out first.
 
 Protocols: https://devpi.net/docs/devpi/devpi/latest/+doc/curl.html (devpi's JSON over HTTP),
@@ -30,6 +30,7 @@ from bundler.errors import SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, SiteConfig
 from bundler.site.folders import write_whole
+from bundler.site.releases import Release
 from bundler.site.services.programs import find_program
 from bundler.site.session import new_session, secret
 
@@ -68,9 +69,9 @@ def initialise(data: Path) -> None:
     new.rename(data)
 
 
-def index_name(name: str, version: str) -> str:
-    """The devpi index of a release: devpi takes letters, digits and `-.@_`, and no release has an `@`."""
-    return f"{name}-{version}".replace("+", "@")
+def index_name(release: Release) -> str:
+    """The devpi index of a release: devpi takes letters, digits and `-.@_`, and no release's folder has an `@`."""
+    return release.folder.replace("+", "@")
 
 
 class WheelIndex:
@@ -85,9 +86,9 @@ class WheelIndex:
         self._counting = threading.Lock()
         self._server: _Server = _External(config.index) if config.index else _Devpi(config)
 
-    def open(self, name: str, version: str) -> None:
+    def open(self, release: Release) -> None:
         """Begin to load a release."""
-        self._server.open(name, version)
+        self._server.open(release)
 
     def stage(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None:
         """Upload the wheel `obj`, whose core metadata's form fields are `metadata`, unless the index has those bytes.
@@ -101,6 +102,13 @@ class WheelIndex:
             self.bytes_written += obj.size
             self.objects_written += 1
 
+    def bases(self) -> tuple[str, ...] | None:
+        """The indexes that nodes see, in order; None before the first commit, and of an external index.
+
+        Raises SiteError.
+        """
+        return self._server.bases()
+
     def commit(self) -> None:
         """Let nodes see what was staged for the open release, in place of an earlier one of its name.
 
@@ -108,29 +116,40 @@ class WheelIndex:
         """
         self._server.commit()
 
-    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]:
-        """The bytes of the wheel `obj` of an earlier release (name, version), not verified. Raises SiteError."""
+    def restore(self, bases: tuple[str, ...] | None) -> None:
+        """Have nodes see `bases` again, as `bases()` gave them; an external index keeps what it has.
+
+        Raises SiteError.
+        """
+        self._server.restore(bases)
+
+    def fetch(self, release: Release | None, project: str, obj: Object) -> Iterator[bytes]:
+        """The bytes of the wheel `obj` of a release, or as nodes get it; not verified. Raises SiteError."""
         yield from self._server.fetch(release, project, obj)
 
-    def remove(self, name: str, version: str, *, purge: bool) -> None:
+    def remove(self, release: Release, *, purge: bool) -> None:
         """Take a release away from the nodes; with `purge` delete its wheels too. Raises SiteError."""
-        self._server.remove(name, version, purge=purge)
+        self._server.remove(release, purge=purge)
 
 
 class _Server(Protocol):
     """What differs between devpi and an index of the site's own."""
 
-    def open(self, name: str, version: str) -> None: ...
+    def open(self, release: Release) -> None: ...
 
     def has(self, obj: Object, project: str) -> bool: ...
 
     def upload(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None: ...
 
+    def bases(self) -> tuple[str, ...] | None: ...
+
     def commit(self) -> None: ...
 
-    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]: ...
+    def restore(self, bases: tuple[str, ...] | None) -> None: ...
 
-    def remove(self, name: str, version: str, *, purge: bool) -> None: ...
+    def fetch(self, release: Release | None, project: str, obj: Object) -> Iterator[bytes]: ...
+
+    def remove(self, release: Release, *, purge: bool) -> None: ...
 
 
 class _Devpi:
@@ -142,12 +161,12 @@ class _Devpi:
         self._http = _Http(_DEVPI_HINT)
         self._lock = threading.Lock()
         self._token: str | None = None
-        self._release: tuple[str, str] | None = None
+        self._release: Release | None = None
         self._staged = False
         self._fresh = False
 
-    def open(self, name: str, version: str) -> None:
-        self._release, self._staged = (name, version), False
+    def open(self, release: Release) -> None:
+        self._release, self._staged = release, False
 
     def has(self, obj: Object, project: str) -> bool:
         with self._lock:
@@ -155,54 +174,66 @@ class _Devpi:
                 self._fresh = self._make_release()
                 self._staged = True
         return (
-            not self._fresh
-            and self._http.stated(f"{self._index(*self._opened())}/+simple/", project, obj) == obj.sha256
+            not self._fresh and self._http.stated(f"{self._index(self._opened())}/+simple/", project, obj) == obj.sha256
         )
 
     def upload(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None:
-        self._call("POST", self._index(*self._opened()), data=_Upload(obj, metadata, content), expect=(200,))
+        self._call("POST", self._index(self._opened()), data=_Upload(obj, metadata, content), expect=(200,))
+
+    def bases(self) -> tuple[str, ...] | None:
+        if not self._data.exists():
+            return None
+        prod = self._describe(f"{self._url}/root/{PROD}")
+        return tuple(prod["bases"]) if prod else None
 
     def commit(self) -> None:
-        name, version = self._opened()
+        release = self._opened()
         if not (self._staged or self._data.exists()):
             return  # no release ever brought a wheel here
-        mine = [f"root/{index_name(name, version)}"] if self._staged else []
-        self._switch([*mine, *(base for base, release in self._bases().items() if release[0] != name)])
+        mine = [_base(release)] if self._staged else []
+        self._switch([*mine, *(base for base, title in self._titles().items() if title[0] != release.name)])
 
-    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]:
-        return self._http.fetch(f"{self._index(*release)}/+simple/", project, obj)
+    def restore(self, bases: tuple[str, ...] | None) -> None:
+        if bases is not None:
+            there = [base for base in bases if self._describe(f"{self._url}/{quote(base)}") is not None]
+            self._switch(there)
+        elif self.bases() is not None:
+            self._call("DELETE", f"{self._url}/root/{PROD}", expect=(201,))
 
-    def remove(self, name: str, version: str, *, purge: bool) -> None:
+    def fetch(self, release: Release | None, project: str, obj: Object) -> Iterator[bytes]:
+        index = self._index(release) if release else f"{self._url}/root/{PROD}"
+        return self._http.fetch(f"{index}/+simple/", project, obj)
+
+    def remove(self, release: Release, *, purge: bool) -> None:
         if not self._data.exists():
             return
-        self._switch([base for base, release in self._bases().items() if release != (name, version)])
-        url = self._index(name, version)
+        self._switch([base for base in self.bases() or () if base != _base(release)])
+        url = self._index(release)
         if purge and self._describe(url) is not None:
             self._call("DELETE", url, expect=(201,))
 
     def _make_release(self) -> bool:
         """Have an index for the release; says whether it is a new one."""
-        name, version = self._opened()
-        url = self._index(name, version)
+        release = self._opened()
+        url = self._index(release)
         found = self._describe(url)
         if found is None:
             # Volatile lets it be deleted; nobody but root can upload, and only by way of loopback.
-            settings = {"type": "stage", "bases": [], "volatile": True, "title": f"{name} {version}"}
+            title = " ".join(_title(release))
+            settings = {"type": "stage", "bases": [], "volatile": True, "title": title}
             self._call("PUT", url, json=settings, expect=(200, 409))
             return True
-        if _release_of(found) != (name, version):
+        if _title_of(found) != _title(release):
             raise SiteError(
-                f"devpi's index root/{index_name(name, version)} belongs to {found.get('title') or 'something else'}",
+                f"devpi's index {_base(release)} belongs to {found.get('title') or 'something else'}",
                 hint="give the bundle another name or version",
             )
         return False
 
-    def _bases(self) -> dict[str, tuple[str, str]]:
-        """The indexes that nodes see, in order, each with its release."""
-        prod = self._describe(f"{self._url}/root/{PROD}")
-        bases = list(prod["bases"]) if prod else []
-        found = {base: self._describe(f"{self._url}/{quote(base)}") for base in bases}
-        return {base: _release_of(index) for base, index in found.items() if index is not None}
+    def _titles(self) -> dict[str, tuple[str, ...]]:
+        """The indexes that nodes see, in order, each with name, version and id of its release."""
+        found = {base: self._describe(f"{self._url}/{quote(base)}") for base in self.bases() or ()}
+        return {base: _title_of(index) for base, index in found.items() if index is not None}
 
     def _switch(self, bases: list[str]) -> None:
         """Make `bases` what nodes see: one request, and none when they do already."""
@@ -232,10 +263,10 @@ class _Devpi:
             self._token = base64.b64encode(token.encode()).decode()
         return self._token
 
-    def _index(self, name: str, version: str) -> str:
-        return f"{self._url}/root/{quote(index_name(name, version))}"
+    def _index(self, release: Release) -> str:
+        return f"{self._url}/{quote(_base(release))}"
 
-    def _opened(self) -> tuple[str, str]:
+    def _opened(self) -> Release:
         if self._release is None:
             raise RuntimeError("no release is open on the index")
         return self._release
@@ -251,7 +282,7 @@ class _External:
         )
         self._simple = config.simple_url.rstrip("/") + "/"
 
-    def open(self, name: str, version: str) -> None:
+    def open(self, release: Release) -> None:
         pass
 
     def has(self, obj: Object, project: str) -> bool:
@@ -270,18 +301,23 @@ class _External:
         if answer.status_code in (400, 409) and "exist" not in answer.text.lower() + str(answer.reason).lower():
             raise self._http.refused("POST", self._config.upload_url, answer)
 
+    def bases(self) -> tuple[str, ...] | None:
+        return None
+
     def commit(self) -> None:
         pass
 
-    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]:
+    def restore(self, bases: tuple[str, ...] | None) -> None:
+        pass
+
+    def fetch(self, release: Release | None, project: str, obj: Object) -> Iterator[bytes]:
         del release  # they share one index
         return self._http.fetch(self._simple, project, obj)
 
-    def remove(self, name: str, version: str, *, purge: bool) -> None:
+    def remove(self, release: Release, *, purge: bool) -> None:
         if purge:
-            log.warning(
-                "the wheels of %s %s stay in %s: indexes have no common way to delete", name, version, self._simple
-            )
+            where = (release.name, release.version, self._simple)
+            log.warning("the wheels of %s %s stay in %s: indexes have no common way to delete", *where)
 
 
 class _Http:
@@ -394,9 +430,17 @@ class _Upload:
         return f"--{self._boundary}\r\nContent-Disposition: form-data; {disposition}\r\n{header}\r\n"
 
 
-def _release_of(index: Mapping[str, Any]) -> tuple[str, str]:
-    name, _, version = str(index.get("title", "")).partition(" ")
-    return name, version
+def _base(release: Release) -> str:
+    """Its index, as `root/prod` names it."""
+    return f"root/{index_name(release)}"
+
+
+def _title(release: Release) -> tuple[str, ...]:
+    return release.name, release.version, release.id
+
+
+def _title_of(index: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(index.get("title", "")).split(" "))
 
 
 def _file_name(obj: Object) -> str:

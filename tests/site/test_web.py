@@ -34,10 +34,15 @@ def load(root: Path, manifest: Manifest, content: MemoryContent) -> WebRoot:
     return web
 
 
+def publish(web: WebRoot, manifest: Manifest, nodes: NodeFiles) -> None:
+    web.finish(manifest.data, nodes)
+    web.commit()
+
+
 def install(root: Path, version: str, files: Mapping[str, bytes], node: str = "x\n") -> WebRoot:
     manifest = make_manifest(version, files)
     web = load(root, manifest, MemoryContent(files))
-    web.commit(manifest.data, NodeFiles((NodeFile("a/b.conf", node),)))
+    publish(web, manifest, NodeFiles((NodeFile("a/b.conf", node),)))
     return web
 
 
@@ -89,7 +94,7 @@ def test_new_node_files_replace_the_old_ones_only(root: Path) -> None:
     manifest = make_manifest("1.0", FIRST)
     web = WebRoot(root)
     web.open(Release(manifest.name, manifest.version, manifest.id))
-    web.commit(manifest.data, NodeFiles((NodeFile("other.conf", "y\n", mode=0o755),)))
+    publish(web, manifest, NodeFiles((NodeFile("other.conf", "y\n", mode=0o755),)))
     assert set(tree(root / "demo")) == {*FIRST, "manifest.json", "nodes/other.conf"}
     assert web.objects_written == 1
 
@@ -102,7 +107,7 @@ def test_an_upgrade_links_what_it_has_and_switches_at_the_end(root: Path) -> Non
     assert content.streamed == ["rpms/c.rpm"]
     assert set(tree(root / "demo")) == {*FIRST, "manifest.json", "nodes/a/b.conf"}
     old = (root / "demo").resolve()
-    web.commit(manifest.data, NodeFiles())
+    publish(web, manifest, NodeFiles())
     assert set(tree(root / "demo")) == {*SECOND, "manifest.json"}
     assert (root / "demo/rpms/a.rpm").samefile(old / "rpms/a.rpm")
     assert {r.version: r.current for r in web.releases()} == {"1.0": False, "2.0": True}
@@ -136,7 +141,7 @@ def test_an_interrupted_load_goes_on(root: Path) -> None:
     assert not (root / "demo").exists()
 
     content = MemoryContent(FIRST)
-    load(root, manifest, content).commit(manifest.data, NodeFiles())
+    publish(load(root, manifest, content), manifest, NodeFiles())
     assert sorted(content.streamed) == ["files/empty", "rpms/b.rpm"]
     assert set(tree(root / "demo")) == {*FIRST, "manifest.json"}
     assert (root / "demo/rpms/b.rpm").read_bytes() == FIRST["rpms/b.rpm"]
@@ -182,7 +187,7 @@ def test_an_executable_stays_one_and_private_becomes_readable(root: Path) -> Non
     files = {"files/tool": b"#!"}
     for mode, served in ((0o755, 0o755), (0o600, 0o644)):
         manifest = make_manifest(f"{mode:o}", files, mode=mode)
-        load(root, manifest, MemoryContent(files)).commit(manifest.data, NodeFiles())
+        publish(load(root, manifest, MemoryContent(files)), manifest, NodeFiles())
         assert stat.S_IMODE((root / "demo/files/tool").stat().st_mode) == served
 
 
@@ -203,7 +208,7 @@ def test_a_tree_comes_out_of_its_archive_once(root: Path, tmp_path: Path) -> Non
     manifest = make_manifest("1.0", files)
     for written in (True, False):
         web = load(root, manifest, MemoryContent(files))
-        web.commit(manifest.data, nodes)
+        publish(web, manifest, nodes)
         assert bool(web.objects_written) is written
         assert tree(root / "demo/nodes") == {
             "k/a.yml": (0o644, b"ours"),
@@ -212,5 +217,5 @@ def test_a_tree_comes_out_of_its_archive_once(root: Path, tmp_path: Path) -> Non
         }
         assert (root / "demo/nodes/k/up/r").is_symlink()
     web = load(root, manifest, MemoryContent(files))
-    web.commit(manifest.data, NodeFiles())
+    publish(web, manifest, NodeFiles())
     assert tree(root / "demo/nodes") == {}

@@ -15,23 +15,32 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from bundler.errors import SiteError
 from bundler.model.site import SiteConfig
 from bundler.site import login, tls
-from bundler.site.folders import make_folder
+from bundler.site.folders import make_folder, write_whole
+from bundler.site.releases import PUBLISHED
 from bundler.site.services import Store
 from bundler.site.services.daemon import Listen, Probe, Program
 from bundler.site.services.programs import find_program
 from bundler.templates import render
 
+CONNECTIONS = 16384  # of each worker: one machine can open some ten thousand, and others are to be served then too
+_FILES = 2 * CONNECTIONS + 1024  # a request that is passed on takes two
 _USERS = ("nginx", "www-data", "nobody")
+# The pages and files of an index that nodes may read, see `bundler.site.publication`; and whether devpi is there.
+_INDEX = r'~ "^(/\+api|/root/(?<index>[A-Za-z0-9@._-]+)/\+(simple|f)(/[A-Za-z0-9@._+!/-]*)?)\z"'
 
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """One `server` block: a `root` to show, or a `location` to pass on to the loopback port `backend`."""
+    """One `server` block: a `root` to show, or a `location` to pass on to the loopback port `backend`.
+
+    `published` is the folder that says what of it nodes may read, with an open quote: the template closes it.
+    """
 
     what: str
     port: int
     setting: str
     probe: str
+    published: str
     root: str = ""
     location: str = "/"
     backend: int = 0
@@ -59,10 +68,12 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         servers=servers,
         tls=_tls(certificates),
         readers=_readers(config),
+        connections=CONNECTIONS,
+        files=_FILES,
     )
     make_folder(folder / "tmp")
     conf = folder / "nginx.conf"
-    conf.write_text(text)
+    write_whole(conf, text.encode(), 0o644)
     return Program(
         name="nginx",
         argv=(find(), "-p", str(folder), "-c", str(conf)),
@@ -123,16 +134,17 @@ def _listen_on() -> list[str]:
 
 def _servers(config: SiteConfig, web_root: Path) -> dict[Store, _Server]:
     ports, backends = config.ports, config.backends
+    published = _quoted(web_root / PUBLISHED)[:-1]
     return {
-        "web": _Server("The web root", config.web_port, "ports.web", "/", root=_quoted(web_root)),
+        "web": _Server("The web root", config.web_port, "ports.web", "/", published, root=_quoted(web_root)),
         "registry": _Server(
-            "The registry", ports.registry, "ports.registry", "/v2/", location="/v2/", backend=backends.registry
+            *("The registry", ports.registry, "ports.registry", "/v2/", published),
+            location="/v2/",
+            backend=backends.registry,
         ),
         "index": _Server(
-            "The index",
-            ports.index,
-            "ports.index",
-            "/+api",
+            *("The index", ports.index, "ports.index", "/+api", published),
+            location=_INDEX,
             backend=backends.index,
             outside_url=config.index_url,
         ),
