@@ -206,9 +206,9 @@ def test_what_is_not_there_cannot_come_back(months: Months, there: Site) -> None
     there.install(months.bundles["1"])
     done = bundler(HERE, "rollback", "story", "--root", there.root, check=False)
     assert done.returncode == SiteError.exit_code
-    assert "the site has not an earlier release of story; it has: 1" in done.stderr
+    assert "an earlier release of story is not on this site; it has: 1" in done.stderr
     done = bundler(HERE, "rollback", "story", "9", "--root", there.root, check=False)
-    assert "the site has not story 9; it has: 1" in done.stderr
+    assert "story 9 is not on this site; it has: 1" in done.stderr
 
 
 def test_a_release_whose_bytes_are_gone_is_not_made_current(months: Months, there: Site) -> None:
