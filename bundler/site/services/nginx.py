@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import socket
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from bundler.templates import render
 
 CONNECTIONS = 16384  # of each worker: one machine can open some ten thousand, and others are to be served then too
 _FILES = 2 * CONNECTIONS + 1024  # a request that is passed on takes two
+_CONNECTIONS = re.compile(r"^([^#\n]*\bworker_connections\s+)(\d+)(?=\s*;)", re.MULTILINE)
+_EVENTS = re.compile(r"^\s*events\s*\{", re.MULTILINE)
 _USERS = ("nginx", "www-data", "nobody")
 # The pages and files of an index that nodes may read, see `bundler.site.publication`; and whether devpi is there.
 _INDEX = r'~ "^(/\+api|/root/(?<index>[A-Za-z0-9@._-]+)/\+(simple|f)(/[A-Za-z0-9@._+!/-]*)?)\z"'
@@ -82,6 +85,15 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         listens=tuple(Listen(host.strip("[]"), server.port, server.setting) for server in servers for host in _hosts()),
         probes=_probes(servers, config, certificates),
     )
+
+
+def enlarged(text: str) -> str | None:
+    """nginx.conf with room for CONNECTIONS in each worker; None where it has that already."""
+    if (found := _CONNECTIONS.search(text)) is None:
+        return _EVENTS.sub(rf"\g<0>\n    worker_connections {CONNECTIONS};", text, count=1)
+    if int(found[2]) >= CONNECTIONS:
+        return None
+    return f"{text[: found.start(2)]}{CONNECTIONS}{text[found.end(2) :]}"
 
 
 def configuration(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> tuple[str, tuple[Probe, ...]]:
