@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -35,7 +36,7 @@ INDEXES, CATALOG = f"{PUBLISHED}/.index", f"{PUBLISHED}/.catalog.json"
 
 
 class Before(StrictModel):
-    """What nodes see before the release `name` `version` `id` is published; None of a store that the site has not."""
+    """What nodes see before the release `name` `version` `id` is published; None of a store that is not on the site."""
 
     name: str
     version: str
@@ -179,7 +180,8 @@ def is_interrupted(root: Path) -> bool:
 
 def _note(root: Path, before: Before) -> None:
     write_whole(root / NOTE, before.model_dump_json(indent=1).encode(), 0o600)
-    sync_folder(root)
+    with _told(root):
+        sync_folder(root)
 
 
 def _noted(root: Path) -> Before:
@@ -194,25 +196,32 @@ def _noted(root: Path) -> Before:
 
 
 def _forget(root: Path) -> None:
-    (root / NOTE).unlink(missing_ok=True)
-    sync_folder(root)
+    with _told(root):
+        (root / NOTE).unlink(missing_ok=True)
+        sync_folder(root)
 
 
 def _let_read(web_root: Path, published: Iterable[tuple[Release, Manifest]]) -> None:
     folder = make_folder(web_root / INDEXES)
     wanted = {PROD, *(index_name(release) for release, _ in published)}
     repositories = sorted({repository for _, each in published for repository, _ in claims_of(each).manifests})
-    try:
+    with _told(folder):
         there = {path.name for path in folder.iterdir()}
         for name in wanted - there:
             os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
         for name in there - wanted:
             (folder / name).unlink()
         sync_folder(folder)
-    except OSError as error:
-        raise SiteError(f"{folder}: {error.strerror}", hint="see who owns it, and whether there is room") from None
     catalog = json.dumps({"repositories": repositories}, separators=(",", ":")) + "\n"
     write_whole(web_root / CATALOG, catalog.encode(), 0o644)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SiteError(f"{path}: {error.strerror}", hint="see who owns it, and whether there is room") from None
 
 
 def _manifests(claims: Iterable[Claims]) -> set[tuple[str, str]]:

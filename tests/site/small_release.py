@@ -20,7 +20,6 @@ from tests.kinds.wheels.indexes import make_wheel, wheel_files
 from tests.site.content import MemoryContent, make_object
 
 OCI = "application/vnd.oci.image."
-WHEEL = "wheels/thing-{}-py3-none-any.whl"
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,22 @@ class SmallRelease:
     repository: str = "team/app"
     tags: tuple[str, ...] = ("1",)
     wheel: str = "1.0"
+    project: str = ""  # one of the release's name, if it is not to be shared
+
+    @property
+    def wheel_project(self) -> str:
+        return self.project or f"thing-{self.name}"
+
+    @property
+    def wheel_path(self) -> str:
+        return f"wheels/{self.wheel_project.replace('-', '_')}-{self.wheel}-py3-none-any.whl"
 
     @property
     def files(self) -> dict[str, bytes]:
         """What the bundle holds, by path."""
-        wheel = wheel_files("thing", self.wheel, "py3-none-any") | {"thing/word.txt": self.word}
+        wheel = wheel_files(self.wheel_project, self.wheel, "py3-none-any") | {"word.txt": self.word}
         blobs = {f"images/{_digest(data)}": data for data in (self._layer, self._config, self.document)}
-        return {"files/word": self.word.encode(), WHEEL.format(self.wheel): make_wheel(wheel), **blobs}
+        return {"files/word": self.word.encode(), self.wheel_path: make_wheel(wheel), **blobs}
 
     @property
     def document(self) -> bytes:
@@ -73,11 +81,11 @@ class SmallRelease:
             "digest": self.digest,
             "manifests": [entry],
         }
-        path = WHEEL.format(self.wheel)
+        path, project = self.wheel_path, self.wheel_project
         items = (
             Item("files", "word", "1", (make_object("files/word", files["files/word"]),)),
             Item("images", self.repository, self.version, images, image),
-            Item("wheels", "thing", self.wheel, (make_object(path, files[path]),), {"metadata": {"name": "thing"}}),
+            Item("wheels", project, self.wheel, (make_object(path, files[path]),), {"metadata": {"name": project}}),
         )
         return Manifest(self.name, self.version, "1" * 64, "2" * 64, items, ())
 
@@ -96,7 +104,11 @@ class SmallRelease:
                 if path.startswith("files/"):
                     site.web.stage(obj, content)
                 elif path.startswith("wheels/"):
-                    metadata: dict[str, Json] = {"metadata_version": "2.1", "name": "thing", "version": self.wheel}
+                    metadata: dict[str, Json] = {
+                        "metadata_version": "2.1",
+                        "name": self.wheel_project,
+                        "version": self.wheel,
+                    }
                     site.index.stage(obj, metadata, content)
                 elif data == self.document:
                     site.registry.stage_manifest(self.repository, self.tags, f"{OCI}manifest.v1+json", 0, obj, content)
@@ -124,8 +136,8 @@ class SmallRelease:
             "digest": f"{image}/{self.digest}",
             "tags": f"{registry}/{self.repository}/tags/list",
             "catalog": f"{registry}/_catalog",
-            "wheels": f"{index}/prod/+simple/thing/",
-            "own wheels": f"{index}/{self.index}/+simple/thing/",
+            "wheels": f"{index}/prod/+simple/{self.wheel_project}/",
+            "own wheels": f"{index}/{self.index}/+simple/{self.wheel_project}/",
         }
 
 

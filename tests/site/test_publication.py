@@ -20,7 +20,7 @@ from bundler.site.registry import RegistryStore
 from bundler.site.site import Site
 from bundler.site.web import WebRoot
 from tests.site.small_release import SmallRelease, fetched, pid_of, seen
-from tests.site.test_services import make_config, require
+from tests.site.test_services import ask, make_config, require
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +225,61 @@ def test_only_what_was_published_is_found(config: SiteConfig) -> None:
         assert fetched(two.urls(config)[what]) == "404", what
 
 
+# What the name of an index stands for is put in for `*`.
+_SPELLINGS = (
+    *("/root/*", "/root/*/", "/root/*/+simple", "/root/*/+simple/", "/root/*/+simple/thing/", "/root/*/thing/1.0"),
+    *("/root/*/%2Bsimple/", "/root/*/%2bsimple/thing/", "/root%2f*%2f+simple/", "//root//*//+simple//"),
+    *("/root/prod/../*/+simple/", "/root/prod/+simple/../../*/+simple/", "/root/prod/%2e%2e/*/+simple/thing/"),
+    *("/root/prod/+simple/..%2f..%2f*/+simple/", "/root/prod/+f/..%2F..%2F*%2F+simple%2Fthing%2F"),
+    *("/root/prod/+simple/..%252f..%252f*/+simple/", "/root/prod/+simple/%2e%2e%252f*/", "/root/./*/./+simple/"),
+    *("/root/*./+simple/", "/root/*%20/+simple/", "/root/*%0a/+simple/", "/root/*%00/+simple/", "/ROOT/*/+simple/"),
+    *("/root/prod;/../*/+simple/", "/root/prod/+simple/?/../../*/", "/root/*/+f/", "/root/*/+simple/thing/refresh"),
+    *("/+api/../root/*/+simple/", "/root/prod/+simple/thing%0a/../../../*/+simple/", "/root/prod,*/+simple/"),
+    *("/", "/root", "/root/", "/root/prod", "/root/prod/", "/root/prod/thing", "/+status", "/+login", "/+search"),
+)
+
+
+@pytest.mark.parametrize("spelling", _SPELLINGS)
+def test_no_spelling_leads_to_a_page_that_is_not_published(
+    staged: SmallRelease, config: SiteConfig, spelling: str
+) -> None:
+    for index in (staged.index, staged.index.upper(), staged.index.title()):
+        for agent in ("curl/8", "pip/26.0"):
+            path = spelling.replace("*", index)
+            status, _, page = ask(config.ports.index, path, headers={"User-Agent": agent})
+            assert status in (400, 404) or b"staged" not in page, path
+            if "*" in spelling and "?" not in spelling:
+                assert status in (400, 404), path
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/_catalog", "/v2/_catalog/", "/v2/_catalog?n=9", "/v2/%5Fcatalog", "//v2//_catalog", "/v2/./_catalog"]
+)
+def test_the_catalogue_has_what_is_published(staged: SmallRelease, config: SiteConfig, path: str) -> None:
+    status, _, page = ask(config.ports.registry, path)
+    assert (status, b"unseen/app" in page) == (200, True), page
+    assert staged.repository.encode() not in page
+
+
+@pytest.mark.parametrize("path", ["/staged@1/", "/staged/", "/staged@1/manifest.json", "/unseen@1@x/", "/unseen@"])
+def test_the_web_root_has_what_is_published(staged: SmallRelease, config: SiteConfig, path: str) -> None:
+    assert staged.name == "staged"
+    assert ask(config.web_port, path)[0] == 404
+    assert b"@" not in ask(config.web_port, "/")[2], "addresses with a version are in no listing"
+    assert ask(config.web_port, "/unseen@1/")[0] == 200
+    assert ask(config.web_port, "/unseen@1")[1]["location"] == "/unseen@1/"
+
+
+@pytest.fixture(scope="module")
+def staged(config: SiteConfig) -> SmallRelease:
+    """A release that was loaded and never published; another one, `unseen`, was."""
+    SmallRelease("unseen", "1", "unseen", "unseen/app").install(config)
+    release = SmallRelease("staged", "1", "staged", "staged/app")
+    with release.opened(config):
+        pass
+    return release
+
+
 def test_two_bundles_of_one_version_are_not_taken_for_each_other(config: SiteConfig) -> None:
     one = SmallRelease("twin", "1", "this", "twin/app", ("1",))
     other = SmallRelease("twin", "1", "that", "twin/app", ("1",))
@@ -247,8 +302,8 @@ def test_two_bundles_of_one_version_are_not_taken_for_each_other(config: SiteCon
 
 class TestCollisions:
     def test_what_another_release_serves_is_not_taken(self, config: SiteConfig) -> None:
-        base = SmallRelease("base", "1", "base", "library/thing", ("v1", "v2"), wheel="3.0")
-        other = SmallRelease("other", "1", "other", "library/thing", ("v2",), wheel="3.0")
+        base = SmallRelease("base", "1", "base", "library/thing", ("v1", "v2"), wheel="3.0", project="thing")
+        other = SmallRelease("other", "1", "other", "library/thing", ("v2",), wheel="3.0", project="thing")
         base.install(config)
         before = seen(config, base)
         with pytest.raises(SiteError) as refused:
@@ -266,9 +321,9 @@ class TestCollisions:
         assert seen(config, base) == before, "given back"
 
     def test_pruning_and_rolling_back_give_back_too(self, config: SiteConfig) -> None:
-        base = SmallRelease("first", "1", "first", "library/back", ("v2",), wheel="4.0")
-        other = SmallRelease("second", "1", "second", "library/back", ("v2",), wheel="4.0")
-        later = SmallRelease("second", "2", "later", "library/elsewhere", ("v2",), wheel="4.1")
+        base = SmallRelease("first", "1", "first", "library/back", ("v2",), wheel="4.0", project="thing")
+        other = SmallRelease("second", "1", "second", "library/back", ("v2",), wheel="4.0", project="thing")
+        later = SmallRelease("second", "2", "later", "library/elsewhere", ("v2",), wheel="4.1", project="thing")
         base.install(config)
         before = fetched(base.urls(config)["tag v2"])
         other.install(config, replace=True)
@@ -278,8 +333,8 @@ class TestCollisions:
         assert fetched(base.urls(config)["tag v2"]) == before == base.digest
 
     def test_the_same_content_is_shared(self, config: SiteConfig) -> None:
-        one = SmallRelease("sharing", "1", "same", "library/same", ("v2",), wheel="5.0")
-        two = SmallRelease("shared", "1", "same", "library/same", ("v2",), wheel="5.0")
+        one = SmallRelease("sharing", "1", "same", "library/same", ("v2",), wheel="5.0", project="thing")
+        two = SmallRelease("shared", "1", "same", "library/same", ("v2",), wheel="5.0", project="thing")
         one.install(config)
         two.install(config)
         before = seen(config, one)
