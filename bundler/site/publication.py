@@ -22,7 +22,7 @@ from bundler.bundle.manifest import Manifest
 from bundler.errors import BundlerError, SiteError
 from bundler.model.site import SiteConfig
 from bundler.model.target import StrictModel
-from bundler.site.claims import Claims, claims_of
+from bundler.site.claims import Claims, Tag, claims_of
 from bundler.site.folders import make_folder, sync_folder, write_whole
 from bundler.site.index import PROD, WheelIndex, index_name
 from bundler.site.registry import RegistryState, RegistryStore
@@ -67,12 +67,13 @@ class Publication:
         Raises SiteError, SpaceError.
         """
         release = Release(manifest.name, manifest.version, manifest.id)
+        given_back = _given_back(manifest, there)
         before = Before(
             name=release.name,
             version=release.version,
             id=release.id,
             web=self._web.state(release),
-            registry=self._registry.state() if self._registry else None,
+            registry=self._registry.state(given_back) if self._registry else None,
             index=self._index is not None,
             bases=self._index.bases() if self._index else None,
         )
@@ -82,6 +83,8 @@ class Publication:
             _let_read(self._web.directory, [*published, (release, manifest)])
             if self._registry:
                 self._registry.commit()
+                for tag, digests in sorted(given_back.items()):
+                    self._registry.lead(*tag, digests)
             if self._index:
                 self._index.commit()
             self._web.commit()
@@ -222,6 +225,16 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SiteError(f"{path}: {error.strerror}", hint="see who owns it, and whether there is room") from None
+
+
+def _given_back(manifest: Manifest, there: Iterable[InstalledRelease]) -> dict[Tag, list[str]]:
+    """The tags that the current release of the name had taken from those of others, and `manifest` does not bring."""
+    current = [each for each in there if each.current]
+    earlier = [claims_of(each.manifest) for each in current if each.name == manifest.name]
+    others = [claims_of(each.manifest) for each in current if each.name != manifest.name]
+    left = {tag for claims in earlier for tag in claims.tags} - claims_of(manifest).tags.keys()
+    found = {tag: [claims.tags[tag] for claims in others if tag in claims.tags] for tag in left}
+    return {tag: digests for tag, digests in found.items() if digests}
 
 
 def _manifests(claims: Iterable[Claims]) -> set[tuple[str, str]]:

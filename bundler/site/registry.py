@@ -12,7 +12,7 @@ import math
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,9 +87,10 @@ class RegistryStore:
             staged.tags.update(references)
             staged.rank = max(staged.rank, rank)
 
-    def state(self) -> RegistryState:
-        """What nodes get of all that was staged, before `commit`."""
-        tags = sorted((repository, tag) for (repository, _), each in self._manifests.items() for tag in each.tags)
+    def state(self, tags: Iterable[tuple[str, str]] = ()) -> RegistryState:
+        """What nodes get of all that was staged, before `commit`, and of other `tags` (repository and tag)."""
+        staged = {(repository, tag) for (repository, _), each in self._manifests.items() for tag in each.tags}
+        tags = sorted(staged.union(tags))
         asked = (*tags, *sorted(self._manifests))
         with ThreadPoolExecutor(_PUSHED_AT_ONCE, thread_name_prefix="look") as pool:
             self._found = dict(zip(asked, pool.map(lambda each: self._digest(*each), asked), strict=True))

@@ -271,6 +271,9 @@ def test_what_another_release_serves_is_taken_when_it_is_meant(
     assert seen(there) == before
     run(there, "install", bundle, "--replace")
     assert seen(there)[1] == months.digest("3") != before[1]
+    done = bundler(HERE, "doctor", "--all", "--root", there.root, check=False)
+    assert "another release has taken what it serves: team/app:stable of rival 1" in done.stdout
+    assert "remedy for story 1: bundler uninstall rival, or" in done.stdout
 
     # The same version again, once the profile has changed.
     profile.write_text(yaml.safe_dump({**document, "files": ["https://files.example/version.txt"]}))

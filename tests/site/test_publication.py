@@ -320,15 +320,20 @@ class TestCollisions:
         Site(config).remove("other", purge=True)
         assert seen(config, base) == before, "given back"
 
-    def test_pruning_and_rolling_back_give_back_too(self, config: SiteConfig) -> None:
+    def test_upgrading_and_pruning_give_back_too(self, config: SiteConfig) -> None:
         base = SmallRelease("first", "1", "first", "library/back", ("v2",), wheel="4.0", project="thing")
         other = SmallRelease("second", "1", "second", "library/back", ("v2",), wheel="4.0", project="thing")
         later = SmallRelease("second", "2", "later", "library/elsewhere", ("v2",), wheel="4.1", project="thing")
         base.install(config)
         before = fetched(base.urls(config)["tag v2"])
         other.install(config, replace=True)
+        assert fetched(base.urls(config)["tag v2"]) == other.digest
+        later.install(config)  # it does not bring what the one before had taken
+        assert fetched(base.urls(config)["tag v2"]) == base.digest
+        assert fetched(base.urls(config)["wheels"]) != "404"
+        other.install(config, replace=True)
+        assert fetched(base.urls(config)["tag v2"]) == other.digest
         later.install(config)
-        assert fetched(base.urls(config)["own wheels"]) != "404"
         Site(config).prune("second", keep=1)
         assert fetched(base.urls(config)["tag v2"]) == before == base.digest
 
