@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,13 +204,14 @@ def _forget(root: Path) -> None:
 
 
 def _let_read(web_root: Path, published: Iterable[tuple[Release, Manifest]]) -> None:
+    make_folder(web_root / PUBLISHED)
     folder = make_folder(web_root / INDEXES)
     wanted = {PROD, *(index_name(release) for release, _ in published)}
     repositories = sorted({repository for _, each in published for repository, _ in claims_of(each).manifests})
     with _told(folder):
         there = {path.name for path in folder.iterdir()}
         for name in wanted - there:
-            os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            write_whole(folder / name, b"", 0o644)
         for name in there - wanted:
             (folder / name).unlink()
         sync_folder(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -298,6 +299,27 @@ def test_two_bundles_of_one_version_are_not_taken_for_each_other(config: SiteCon
     one.install(config, replace=True)
     assert fetched(one.urls(config)["versioned"]) == before[one.urls(config)["versioned"]]
     assert fetched(aside) == "404"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_modes_do_not_depend_on_the_umask(config: SiteConfig, umask: int) -> None:
+    release = SmallRelease(f"umask-{umask}", "1", f"umask {umask}", f"umask-{umask}/app")
+    old = os.umask(umask)
+    try:
+        release.install(config)
+    finally:
+        os.umask(old)
+    web = Path(config.root) / "repos"
+    folders = [web, web / ".published", web / ".published/.index", web / ".releases", web / ".history"]
+    files = [
+        web / ".published/.catalog.json",
+        web / ".published/.index" / release.index,
+        web / ".history" / release.name,
+    ]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o755}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o644}
+    assert stat.S_IMODE((web / ".staging").stat().st_mode) == 0o700
+    assert "404" not in seen(config, release).values()
 
 
 class TestCollisions:
