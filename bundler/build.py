@@ -160,7 +160,7 @@ def build(
     stands at the target already, give what they have; the rest is fetched. What the receipt `since` names is left out:
     NAME-VERSION.delta.tar.
 
-    Raises ProfileError when the folder has another content under that name and version; with `replace` that goes, and
+    Raises ProfileError when the folder has different content under that name and version; with `replace` that goes, and
     its volumes, delta and signature, once the new bundle is whole. Raises IncompleteError, and gives it no name, when
     it could not be installed; `allow_incomplete` warns instead.
     """
@@ -169,7 +169,7 @@ def build(
     others = with_other_content(folder, manifest)
     if others and not replace:
         raise ProfileError(
-            f"{others[0].path} is {manifest.name} {manifest.version} with another content: its id is {others[0].id}, "
+            f"{others[0].path} is {manifest.name} {manifest.version} with different content: its id is {others[0].id}, "
             f"and would be {manifest.id} now",
             hint="raise `version` in the profile, or build into another folder (-o); --replace gives up what is there",
         )

@@ -124,7 +124,9 @@ def test_another_content_of_the_same_version_is_refused(server: Upstream, tmp_pa
     signature = bundle.with_name(f"{bundle.name}.sig.json")
     signature.write_text("{}")
     changed = changed_lock(server)
-    with pytest.raises(ProfileError, match=r"demo-1\.tar is demo 1 with another content: its id is [0-9a-f]{64}, and"):
+    with pytest.raises(
+        ProfileError, match=r"demo-1\.tar is demo 1 with different content: its id is [0-9a-f]{64}, and"
+    ):
         make(changed, tmp_path)
     assert bundle.read_bytes() == data
     assert (tmp_path / "demo-1.lock.json").read_bytes() == lock
@@ -141,7 +143,7 @@ def test_volumes_and_deltas_of_another_content_are_that_bundle_too(server: Upstr
     bundle = make(lock, tmp_path)
     split(bundle, tmp_path, 4 << 20, progress=Silent())
     bundle.unlink()
-    with pytest.raises(ProfileError, match=r"demo-1\.tar\.volumes\.json is demo 1 with another content"):
+    with pytest.raises(ProfileError, match=r"demo-1\.tar\.volumes\.json is demo 1 with different content"):
         make(changed_lock(server), tmp_path)
     make(lock, tmp_path, since=Receipt("0" * 64, (), frozenset()))
     assert make(changed_lock(server), tmp_path, replace=True).is_file()

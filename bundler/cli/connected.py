@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     help="A receipt of the site: what it has is left out.",
 )
 @click.option("--allow-incomplete", is_flag=True, help="Write it though it could not be installed, and warn.")
-@click.option("--replace", is_flag=True, help="Give up another content of that name and version that is there.")
+@click.option("--replace", is_flag=True, help="Give up different content of that name and version that is there.")
 @click.option("--sign", "sign_key", type=click.Path(path_type=Path), help="Sign it with this secret key.")
 @click.option(
     "--signer", help="A command that signs its standard input and answers in base64; --sign is its public key."

@@ -64,7 +64,7 @@ signature_option = click.option(
 replace_option = click.option(
     "--replace",
     is_flag=True,
-    help="Take what another release serves with other content, or another bundle of its version.",
+    help="Take what another release serves with different content, or another bundle of its version.",
 )
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 root_option = click.option(

@@ -36,7 +36,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Collision:
-    """`thing`, as people call it, which `owner` serves with other content."""
+    """`thing`, as people call it, which `owner` serves with different content."""
 
     thing: str
     owner: InstalledRelease
@@ -62,7 +62,7 @@ def claims_of(manifest: Manifest) -> Claims:
 
 
 def collisions(manifest: Manifest, releases: Iterable[InstalledRelease]) -> list[Collision]:
-    """What `manifest` has under a name that the current release of another name serves with other content."""
+    """What `manifest` has under a name that the current release of another name serves with different content."""
     mine = claims_of(manifest)
     found = []
     for other in releases:
@@ -78,14 +78,14 @@ def require_no_collision(manifest: Manifest, releases: Iterable[InstalledRelease
     if found := collisions(manifest, releases):
         more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise SiteError(
-            f"{manifest.name} {manifest.version} has other content for what is served already: "
+            f"{manifest.name} {manifest.version} brings different content for what is served already: "
             f"{', '.join(map(str, found[:_NAMED]))}{more}",
             hint="give it other tags or versions; with --replace nodes get its content, until it is uninstalled",
         )
 
 
 def namesake(release: Release, releases: Iterable[InstalledRelease]) -> InstalledRelease | None:
-    """The release of the same name and version with another content, the one that nodes find there first; or None."""
+    """The release of the same name and version with different content, the one that nodes find there first; or None."""
     found = [
         other
         for other in releases
@@ -98,7 +98,7 @@ def require_no_namesake(release: Release, releases: Iterable[InstalledRelease]) 
     """Raise SiteError when the site has another bundle of the same name and version."""
     if (other := namesake(release, releases)) is not None:
         raise SiteError(
-            f"{release.name} {release.version} is on this site with another content: its id is {other.id}, and this "
+            f"{release.name} {release.version} is on this site with different content: its id is {other.id}, and this "
             f"bundle's {release.id}",
             hint="build it with another version; or install it with --replace: the other one is kept, by its id",
         )

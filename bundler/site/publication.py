@@ -190,8 +190,9 @@ def _noted(root: Path) -> Before:
     try:
         return Before.model_validate_json((root / NOTE).read_bytes())
     except (OSError, ValidationError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no note of bundler's"
         raise SiteError(
-            f"{root / NOTE} cannot be read: {error}",
+            f"{root / NOTE} cannot be read: {why}",
             hint="it says what nodes saw before an install that was interrupted: delete it, and install again what is "
             "to be served",
         ) from None

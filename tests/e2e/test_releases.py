@@ -264,7 +264,7 @@ def test_what_another_release_serves_is_taken_when_it_is_meant(
     profile.write_text(yaml.safe_dump({**document, "images": ["docker.io/team/app:stable"]}))
     bundle = Path(build().stdout.splitlines()[-1])
     said = bundler(HERE, "install", bundle, "--dry-run", "--root", there.root).stdout
-    assert "it would be refused without --replace: rival 1 has other content for what is served already" in said
+    assert "it would be refused without --replace: rival 1 brings different content for what is served already" in said
     done = bundler(HERE, "install", bundle, "--root", there.root, check=False)
     assert done.returncode == SiteError.exit_code
     assert "team/app:stable of story 1" in done.stderr
@@ -280,12 +280,12 @@ def test_what_another_release_serves_is_taken_when_it_is_meant(
     old = bundle.read_bytes()
     done = build(check=False)
     assert done.returncode == ProfileError.exit_code
-    assert "rival-1.tar is rival 1 with another content" in done.stderr
+    assert "rival-1.tar is rival 1 with different content" in done.stderr
     assert bundle.read_bytes() == old
     assert build("--replace").returncode == 0
     done = bundler(HERE, "install", bundle, "--root", there.root, check=False)
     assert done.returncode == SiteError.exit_code
-    assert "rival 1 is on this site with another content" in done.stderr
+    assert "rival 1 is on this site with different content" in done.stderr
     run(there, "install", bundle, "--replace")
     assert [(each["version"], each["state"]) for each in run(there, "releases", "rival")["releases"]] == [
         ("1", "served"),

@@ -294,7 +294,7 @@ def test_two_bundles_of_one_version_are_not_taken_for_each_other(config: SiteCon
     assert fetched(other.urls(config)["tag 1"]) == other.digest
     aside = f"{config.web_url}/twin@1@{one.manifest.id[:12]}/files/word"
     assert fetched(aside) == before[one.urls(config)["current"]]
-    with pytest.raises(SiteError, match="with another content"):
+    with pytest.raises(SiteError, match="with different content"):
         one.install(config)
     one.install(config, replace=True)
     assert fetched(one.urls(config)["versioned"]) == before[one.urls(config)["versioned"]]
@@ -331,7 +331,7 @@ class TestCollisions:
         with pytest.raises(SiteError) as refused:
             other.install(config)
         assert refused.value.message == (
-            "other 1 has other content for what is served already: library/thing:v2 of base 1, "
+            "other 1 brings different content for what is served already: library/thing:v2 of base 1, "
             "thing-3.0-py3-none-any.whl of base 1"
         )
         assert "--replace" in refused.value.hint
