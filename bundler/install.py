@@ -158,7 +158,7 @@ def rollback(name: str, version: str | None, config: SiteConfig, *, replace: boo
     """Make an earlier release current again: `version`, or the one that was before; from what the site has of it.
 
     It comes as a new one does, and finds all in place: until the switch at the end the running release is as it was.
-    Raises SiteError when there is no such release, and, without `replace`, when another release serves different content
+    Raises SiteError when there is no such release, and, without `replace`, when another one serves different content
     under its names.
     """
     site = Site(config)

@@ -126,8 +126,8 @@ class Site:
         can change the site meanwhile. Leaving without a commit publishes nothing; what has arrived is kept, and opening
         the same release again goes on.
 
-        What other releases serve with different content is taken from them with `replace` alone; a release that is served
-        `again` was chosen among those of its version. Raises BusyError, SpaceError, SiteError.
+        What other releases serve with different content is taken from them with `replace` alone; a release that is
+        served `again` was chosen among those of its version. Raises BusyError, SpaceError, SiteError.
         """
         with self._lock():
             self._recover()
