@@ -20,6 +20,7 @@ from bundler.bundle.documents import describe
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import Receipt
+from bundler.bundle.standing import with_other_content
 from bundler.bundle.writer import Arriving, Writer
 from bundler.errors import BundleError, FetchError, IntegrityError, ProfileError
 from bundler.kinds import KINDS
@@ -64,9 +65,13 @@ class LockFile:
             ) from None
 
     def write(self, lock: Lock) -> None:
-        """Replace the file in one step."""
+        """Have `lock` in the file, replaced in one step."""
+        data = lock.to_bytes()
+        if self.path.is_file() and self.path.read_bytes() == data:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_name(f"{self.path.name}.new")
-        fresh.write_bytes(lock.to_bytes())
+        fresh.write_bytes(data)
         fresh.replace(self.path)
 
 
@@ -130,12 +135,10 @@ def resolve(profile: Profile, upstream: Upstream) -> Lock:
 
 
 def lock_profile(profile: Profile, base: Path, file: LockFile, config: Config) -> Lock:
-    """Resolve `profile`, whose relative paths start at `base`, and write the lock."""
+    """Resolve `profile`, whose relative paths start at `base`; what is made for it goes into the store of `file`."""
     file.path.parent.mkdir(parents=True, exist_ok=True)
     with Upstream(config, base=base, store=file.store) as upstream:
-        lock = resolve(profile, upstream)
-    file.write(lock)
-    return lock
+        return resolve(profile, upstream)
 
 
 def build(
@@ -149,16 +152,28 @@ def build(
     progress: Progress,
     since: Receipt | None = None,
     allow_incomplete: bool = False,
+    replace: bool = False,
 ) -> Path:
     """Make the bundle of `lock` in `folder`: every byte is written once, at its final place. Returns its path.
 
-    An interrupted build goes on where it stopped. Bundles in `reuse`, and the one that stands at the target already,
-    give what they have; the rest is fetched. What the receipt `since` names is left out: NAME-VERSION.delta.tar.
+    The lock goes into `file`. An interrupted build goes on where it stopped. Bundles in `reuse`, and the one that
+    stands at the target already, give what they have; the rest is fetched. What the receipt `since` names is left out:
+    NAME-VERSION.delta.tar.
 
-    Raises IncompleteError, and gives it no name, when it could not be installed; `allow_incomplete` warns instead.
+    Raises ProfileError when the folder has different content under that name and version; with `replace` that goes, and
+    its volumes, delta and signature, once the new bundle is whole. Raises IncompleteError, and gives it no name, when
+    it could not be installed; `allow_incomplete` warns instead.
     """
     manifest, documents = describe(lock)
     folder.mkdir(parents=True, exist_ok=True)
+    others = with_other_content(folder, manifest)
+    if others and not replace:
+        raise ProfileError(
+            f"{others[0].path} is {manifest.name} {manifest.version} with different content: its id is {others[0].id}, "
+            f"and would be {manifest.id} now",
+            hint="raise `version` in the profile, or build into another folder (-o); --replace gives up what is there",
+        )
+    file.write(lock)
     delta = Delta.of(manifest, since.id, since.objects) if since else None
     target = folder / f"{manifest.folder}{'.delta' if delta else ''}.tar"
     with Upstream(config, base=base, store=file.store) as upstream:
@@ -175,6 +190,8 @@ def build(
             except (FetchError, IntegrityError):
                 forget(file.store)
                 raise
+            for other in others:
+                other.give_way(target)
             writer.commit()
         file.store.note(_stamp(target, manifest))
         return target

@@ -27,6 +27,7 @@ from bundler.model.versions import is_older
 from bundler.progress import Progress
 from bundler.recipes import RECIPES
 from bundler.sections import items_by_section
+from bundler.site.claims import refusals
 from bundler.site.kept import Kept
 from bundler.site.node_folder import fill
 from bundler.site.node_setup import compose
@@ -57,7 +58,10 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What an install would meet: bytes `needed` at most and `available`, and whether the release is there already."""
+    """What an install would meet: bytes `needed` at most and `available`, and whether the release is there already.
+
+    `refusals` are the errors that it would end with, unless it is told to replace what is there.
+    """
 
     name: str
     version: str
@@ -66,6 +70,7 @@ class Outlook:
     needed: int
     available: int
     installed: bool
+    refusals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +78,14 @@ class Terms:
     """On which terms a bundle is taken.
 
     Its `signature` lies beside it if it is not named. With an `id` it is no other bundle than that. `allow_older` takes
-    one that is older than what the site serves, where site.yaml refuses that.
+    one that is older than what the site serves, where site.yaml refuses that. With `replace` nodes get its content also
+    where another release serves something else under the same name, and in place of another bundle of its version.
     """
 
     signature: Path | None = None
     id: str | None = None
     allow_older: bool = False
+    replace: bool = False
 
 
 def install(path: Path, config: SiteConfig, *, progress: Progress, terms: Terms = Terms()) -> Installed:
@@ -108,7 +115,7 @@ def install(path: Path, config: SiteConfig, *, progress: Progress, terms: Terms 
             bundle.verify(jobs=_JOBS)
             progress.finish()
 
-        with site.opened(bundle.manifest, content, in_a_pipe=bundle.once):
+        with site.opened(bundle.manifest, content, in_a_pipe=bundle.once, replace=terms.replace):
             return _publish(bundle.manifest, by_section, site, load)
 
 
@@ -190,18 +197,20 @@ def receipt(config: SiteConfig) -> bytes:
     return write_receipt(known, (obj.sha256 for obj in objects))
 
 
-def rollback(name: str, version: str | None, config: SiteConfig) -> Installed:
+def rollback(name: str, version: str | None, config: SiteConfig, *, replace: bool = False) -> Installed:
     """Make an earlier release current again: `version`, or the one that was before; from what the site has of it.
 
     It comes as a new one does, and finds all in place: until the switch at the end the running release is as it was.
-    Raises SiteError when there is no such release.
+    Raises SiteError when there is no such release, and, without `replace`, when another one serves different content
+    under its names.
     """
     site = Site(config)
+    site.recover()
     site.services.start()
     release = site.earlier(name, version)
     by_section = items_by_section(release.manifest.items, str(release.path))
     content = Kept(site.releases(), site)
-    with site.opened(release.manifest, content):
+    with site.opened(release.manifest, content, replace=replace, again=True):
         return _publish(release.manifest, by_section, site, lambda steps: _at_once(site, content, steps))
 
 
@@ -231,11 +240,16 @@ def outlook(path: Path, config: SiteConfig, terms: Terms = Terms()) -> Outlook:
         items_by_section(manifest.items, str(path))
         needed = sum(obj.size for obj in bundle.layout.payload)
     site = Site(config)
+    releases = site.releases()
     _check_age(manifest, site, allow_older=terms.allow_older)
-    there = any(release.id == manifest.id and release.current for release in site.releases())
+    there = any(release.id == manifest.id and release.current for release in releases)
     url = Served(config, manifest.name, manifest.version).url
     return Outlook(
-        manifest.name, manifest.version, manifest.id, url, 0 if there else needed, site.available_space(), there
+        *(manifest.name, manifest.version, manifest.id, url),
+        needed=0 if there else needed,
+        available=site.available_space(),
+        installed=there,
+        refusals=tuple(refusals(manifest, releases)),
     )
 
 

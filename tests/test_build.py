@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from bundler.build import LockFile, build
-from bundler.errors import FetchError, IncompleteError, SpaceError
+from bundler.bundle.reader import Bundle
+from bundler.bundle.receipt import Receipt
+from bundler.bundle.volumes import split
+from bundler.errors import FetchError, IncompleteError, ProfileError, SpaceError
 from bundler.kinds.images.attributes import ImageAttributes, ManifestEntry, blob_path
 from bundler.kinds.images.oci import OCI_MANIFEST
 from bundler.kinds.wheels.attributes import LockAttributes
@@ -37,7 +40,9 @@ def lacking() -> Item:
     return Item("wheels", "lock", "3.12-x86_64", (), attributes.as_json())
 
 
-def make(lock: Lock, folder: Path, *, allow_incomplete: bool = False) -> Path:
+def make(
+    lock: Lock, folder: Path, *, allow_incomplete: bool = False, replace: bool = False, since: Receipt | None = None
+) -> Path:
     file = LockFile(folder / "demo-1.lock.json")
     return build(
         lock,
@@ -48,6 +53,8 @@ def make(lock: Lock, folder: Path, *, allow_incomplete: bool = False) -> Path:
         reuse=(),
         progress=Silent(),
         allow_incomplete=allow_incomplete,
+        replace=replace,
+        since=since,
     )
 
 
@@ -108,3 +115,64 @@ def test_a_disk_that_fails_ends_the_transfer_and_what_it_took_is_not_trusted(
     assert server.sent < len(LARGE)
     make(lock, tmp_path)
     assert server.ranges() == [None, None], "from the first byte"
+
+
+def test_another_content_of_the_same_version_is_refused(server: Upstream, tmp_path: Path) -> None:
+    """Nothing is lost: the bundle and its lock are as they were, until someone means it."""
+    bundle = make(locked(server.put("/large", LARGE)), tmp_path)
+    lock, data = (tmp_path / "demo-1.lock.json").read_bytes(), bundle.read_bytes()
+    signature = bundle.with_name(f"{bundle.name}.sig.json")
+    signature.write_text("{}")
+    changed = changed_lock(server)
+    with pytest.raises(
+        ProfileError, match=r"demo-1\.tar is demo 1 with different content: its id is [0-9a-f]{64}, and"
+    ):
+        make(changed, tmp_path)
+    assert bundle.read_bytes() == data
+    assert (tmp_path / "demo-1.lock.json").read_bytes() == lock
+    assert signature.exists()
+    again = make(changed, tmp_path, replace=True)
+    assert again == bundle
+    assert bundle.read_bytes() != data
+    assert not signature.exists(), "it was for what is gone"
+    assert make(changed, tmp_path) == bundle
+
+
+def test_volumes_and_deltas_of_another_content_are_that_bundle_too(server: Upstream, tmp_path: Path) -> None:
+    lock = locked(server.put("/large", LARGE))
+    bundle = make(lock, tmp_path)
+    split(bundle, tmp_path, 4 << 20, progress=Silent())
+    bundle.unlink()
+    with pytest.raises(ProfileError, match=r"demo-1\.tar\.volumes\.json is demo 1 with different content"):
+        make(changed_lock(server), tmp_path)
+    make(lock, tmp_path, since=Receipt("0" * 64, (), frozenset()))
+    assert make(changed_lock(server), tmp_path, replace=True).is_file()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"demo-1.tar", "demo-1.lock.json", "demo-1.lock.d"}
+
+
+def test_a_damaged_bundle_is_built_again(server: Upstream, tmp_path: Path) -> None:
+    """Of one that cannot be read nobody knows what it was."""
+    bundle = make(locked(server.put("/large", LARGE)), tmp_path)
+    bundle.write_bytes(b"?" * 4096)
+    assert make(changed_lock(server), tmp_path) == bundle
+
+
+def test_what_was_begun_of_another_lock_is_not_taken_for_this_ones(server: Upstream, tmp_path: Path) -> None:
+    url = server.put("/large", LARGE, Fault(pause=0.5))
+    with pytest.raises(IncompleteError):
+        make(locked(url, lacking()), tmp_path)
+    assert (tmp_path / "demo-1.tar.part").exists()
+    bundle = make(changed_lock(server), tmp_path)
+    with Bundle(bundle) as opened:
+        opened.verify(jobs=1)
+        assert [obj.path for obj in opened.manifest.payload] == ["files/small"]
+    assert not (tmp_path / "demo-1.tar.part").exists()
+
+
+def changed_lock(server: Upstream) -> Lock:
+    """Of the same name and version, once upstream has something else."""
+    small = b"something else"
+    url = server.put("/small", small)
+    obj = Object("files/small", len(small), hashlib.sha256(small).hexdigest(), Download(url))
+    return Lock("demo", "1", "0" * 64, (Item("files", "small", "1", (obj,)),))

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     help="A receipt of the site: what it has is left out.",
 )
 @click.option("--allow-incomplete", is_flag=True, help="Write it though it could not be installed, and warn.")
+@click.option("--replace", is_flag=True, help="Give up different content of that name and version that is there.")
 @click.option("--sign", "sign_key", type=click.Path(path_type=Path), help="Sign it with this secret key.")
 @click.option(
     "--signer", help="A command that signs its standard input and answers in base64; --sign is its public key."
@@ -56,6 +57,7 @@ def build(
     reuse: Sequence[Path],
     since: Path | None,
     allow_incomplete: bool,
+    replace: bool,
     sign_key: Path | None,
     signer: str | None,
     volume_size: int | None,
@@ -87,6 +89,7 @@ def build(
         progress=common.progress(),
         since=receipt,
         allow_incomplete=allow_incomplete,
+        replace=replace,
     )
     document = {"bundle": str(path), "lock": str(file.path), "name": lock.name, "version": lock.version}
     if sign_key:
@@ -111,6 +114,7 @@ def lock(common: Common, profile: str, output: Path | None, settings: Sequence[s
     wanted, base = _read_profile(profile, settings)
     file = pipeline.LockFile(output or Path(f"{wanted.name}-{wanted.version}.lock.json"))
     made = pipeline.lock_profile(wanted, base, file, common.config())
+    file.write(made)
     document = {"lock": str(file.path), "name": made.name, "version": made.version, "sha256": made.sha256}
     return Answer({**document, "totals": totals_of(made.items)}, [str(file.path)])
 

@@ -92,6 +92,11 @@ trust_option = click.option(
     type=click.Path(path_type=Path),
     help="A public key whose signature counts, beside those that this machine trusts; again for more.",
 )
+replace_option = click.option(
+    "--replace",
+    is_flag=True,
+    help="Take what another release serves with different content, or another bundle of its version.",
+)
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 root_option = click.option(
     "--root", type=click.Path(path_type=Path), help="Folder of the whole site.  [default: /data]"

@@ -7,16 +7,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bundler.cli.command import Answer, Common, command
-from bundler.cli.options import Tls, bundle_argument, root_option, signature_option, site_option
+from bundler.cli.options import Tls, bundle_argument, replace_option, root_option, signature_option, site_option
 from bundler.cli.settings import site_config
 from bundler.cli.show import table
 from bundler.cli.terminal import say
 from bundler.sizes import human
+
+if TYPE_CHECKING:
+    from bundler.model.site import SiteConfig
+    from bundler.site.releases import InstalledRelease
 
 
 @click.command()
@@ -34,6 +38,7 @@ from bundler.sizes import human
 @signature_option
 @click.option("--id", "expected", metavar="ID", help="The id that was approved: a bundle with another is refused.")
 @click.option("--allow-older", is_flag=True, help="Take it though it is older, where site.yaml refuses that.")
+@replace_option
 @click.option("--dry-run", is_flag=True, help="Say what would be installed, and whether there is room; change nothing.")
 @command
 def install(
@@ -48,6 +53,7 @@ def install(
     signature: Path | None,
     expected: str | None,
     allow_older: bool,
+    replace: bool,
     dry_run: bool,
 ) -> Answer:
     """Serve BUNDLE from this host: load it, verify it, then switch to it.
@@ -57,7 +63,7 @@ def install(
     from bundler import install as pipeline
 
     config = site_config(site_file, address=address, root=root, services=services, tls=tls, login=login)
-    terms = pipeline.Terms(signature, expected, allow_older)
+    terms = pipeline.Terms(signature, expected, allow_older, replace)
     if dry_run:
         outlook = pipeline.outlook(bundle, config, terms)
         document: dict[str, Any] = {
@@ -67,9 +73,11 @@ def install(
             "url": outlook.url,
         }
         document |= {"needed": outlook.needed, "available": outlook.available, "installed": outlook.installed}
+        document["refusals"] = list(outlook.refusals)
         state = "is installed already" if outlook.installed else "would be installed"
         room = f"it needs at most {human(outlook.needed)}; {human(outlook.available)} are free"
-        return Answer(document, [f"{outlook.name} {outlook.version} {state} at {outlook.url}", room])
+        refused = [f"it would be refused without --replace: {said}" for said in outlook.refusals]
+        return Answer(document, [f"{outlook.name} {outlook.version} {state} at {outlook.url}", room, *refused])
     done = pipeline.install(bundle, config, progress=common.progress(), terms=terms)
     document = {"name": done.name, "version": done.version, "id": done.id, "url": done.url}
     document |= {"changed": done.changed, "objects_written": done.objects, "bytes_written": done.size}
@@ -94,13 +102,10 @@ def status(common: Common, root: Path | None, site_file: Path | None) -> Answer:
 
     config = site_config(site_file, root=root)
     site = Site(config)
-    releases = [
-        {"name": r.name, "version": r.version, "id": r.id, "current": r.current, "url": f"{config.web_url}/{r.name}"}
-        for r in site.releases()
-    ]
+    releases = [_release_document(release, config) for release in site.releases()]
     services = [_service_document(service) for service in site.services.status()]
     document = {"address": config.address, "root": config.root, "releases": releases, "services": services}
-    rows = [(str(r["name"]), str(r["version"]), "served" if r["current"] else "kept", str(r["url"])) for r in releases]
+    rows = [(r["name"], r["version"], r["state"], r["url"] or "-") for r in releases]
     lines = [*table(("release", "version", "state", "address"), rows), "", *_service_table(services)]
     return Answer(document, lines)
 
@@ -113,19 +118,18 @@ def status(common: Common, root: Path | None, site_file: Path | None) -> Answer:
 def releases(common: Common, name: str | None, root: Path | None, site_file: Path | None) -> Answer:
     """Say which releases the site has, of NAME or all: those of a name in the order in which they were served last.
 
-    `alone` is what no other release needs: what deleting this one would free.
+    `alone` is what no other release needs: what deleting this one would free. `kept at` is where nodes find it whatever
+    is current: an address with its version.
     """
     from bundler.site.site import Site
 
-    site = Site(site_config(site_file, root=root))
+    config = site_config(site_file, root=root)
+    site = Site(config)
     sizes = {release: {obj.sha256: obj.size for obj in release.manifest.payload} for release in site.in_order()}
     users = Counter(sha256 for objects in sizes.values() for sha256 in objects)
     document: list[dict[str, Any]] = [
         {
-            "name": release.name,
-            "version": release.version,
-            "id": release.id,
-            "current": release.current,
+            **_release_document(release, config),
             "size": sum(objects.values()),
             "alone": sum(size for sha256, size in objects.items() if users[sha256] == 1),
         }
@@ -133,23 +137,27 @@ def releases(common: Common, name: str | None, root: Path | None, site_file: Pat
         if name in (None, release.name)
     ]
     rows = [
-        (r["name"], r["version"], "served" if r["current"] else "kept", human(r["size"]), human(r["alone"]))
+        (r["name"], r["version"], r["id"][:12], r["state"], human(r["size"]), human(r["alone"]), r["kept_at"] or "-")
         for r in document
     ]
-    return Answer({"releases": document}, [*table(("release", "version", "state", "size", "alone"), rows)])
+    header = ("release", "version", "id", "state", "size", "alone", "kept at")
+    return Answer({"releases": document}, [*table(header, rows)])
 
 
 @click.command()
 @click.argument("name")
 @click.argument("version", required=False)
+@replace_option
 @root_option
 @site_option
 @command
-def rollback(common: Common, name: str, version: str | None, root: Path | None, site_file: Path | None) -> Answer:
+def rollback(
+    common: Common, name: str, version: str | None, replace: bool, root: Path | None, site_file: Path | None
+) -> Answer:
     """Serve an earlier release of NAME again: VERSION, or the one before; from what the site still has of it."""
     from bundler import install as pipeline
 
-    done = pipeline.rollback(name, version, site_config(site_file, root=root))
+    done = pipeline.rollback(name, version, site_config(site_file, root=root), replace=replace)
     document = {"name": done.name, "version": done.version, "id": done.id, "url": done.url}
     return Answer(document, [f"{done.name} {done.version} is served again", done.url])
 
@@ -271,6 +279,22 @@ def check_node(common: Common, url: str, ca: Path | None) -> Answer:
             hint="run nodes/setup.sh on this machine first; see `bundler status` on the admin host",
         )
     return Answer({"checks": [asdict(result) for result in results]}, lines)
+
+
+def _release_document(release: InstalledRelease, config: SiteConfig) -> dict[str, Any]:
+    from bundler.site.publication import kept_at, wheels_kept_at
+
+    kept = kept_at(release, config)
+    return {
+        "name": release.name,
+        "version": release.version,
+        "id": release.id,
+        "current": release.current,
+        "state": "served" if release.current else "kept" if release.published else "not served",
+        "url": f"{config.web_url}/{release.name}" if release.current else kept,
+        "kept_at": kept,
+        "wheels_kept_at": wheels_kept_at(release, config),
+    }
 
 
 def _service_document(service: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bundler.kinds import KINDS
 from bundler.kinds.base import Step
 from bundler.model.site import Served, SiteConfig
 from bundler.sections import items_by_section
+from bundler.site.claims import collisions
 from bundler.site.health import examine
 from bundler.site.kept import Kept
 from bundler.site.looking import Looking
@@ -32,9 +33,9 @@ def examine_site(config: SiteConfig, *, sample: int | None) -> Iterator[Finding]
     site = Site(config)
     found = list(examine(site))
     yield from found
-    releases = site.in_order()
+    releases = [release for release in site.in_order() if release.published]
     if not releases:
-        yield Finding("releases", "warning", "none is installed", "bundler install BUNDLE")
+        yield Finding("releases", "warning", "none is served", "bundler install BUNDLE")
     elif any(finding.state == "failed" and finding.check.startswith(("service ", "door ")) for finding in found):
         # Each object would be waited for in vain.
         yield Finding("releases", "warning", "not looked at: the services come first", "see above")
@@ -71,6 +72,10 @@ def _release(release: InstalledRelease, site: Site, sample: int | None) -> Findi
     if not damaged:
         return Finding(what, "ok", f"{len(chosen)} of its {len(steps)} objects are right, {size}")
     more = [f"and {len(damaged) - _NAMED} more"] if len(damaged) > _NAMED else []
+    if release.current and (taken := collisions(release.manifest, site.releases())):
+        said = f"another release has taken what it serves: {', '.join(map(str, taken[:_NAMED]))}"
+        remedy = f"bundler uninstall {taken[0].owner.name}, or install its bundle again with --replace"
+        return Finding(what, "failed", "; ".join([said, *damaged[:_NAMED], *more]), remedy)
     remedy = (
         f"delete what is damaged below {site.root}, then install its bundle again: it brings what lacks"
         if release.current

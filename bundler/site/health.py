@@ -15,6 +15,7 @@ from bundler.errors import ConfigError
 from bundler.findings import Finding
 from bundler.model.site import OwnTls
 from bundler.site.index import PASSWORD_FILE
+from bundler.site.publication import is_interrupted
 from bundler.site.services.setup import SetUp
 from bundler.site.session import new_session
 from bundler.site.site import Site
@@ -28,11 +29,18 @@ _REMEDY = "bundler services start"
 
 def examine(site: Site) -> Iterator[Finding]:
     """Each finding about the machine and the services. Raises SiteError when nothing of the site can be read."""
+    yield from _publication(site)
     yield from _services(site)
     yield from _doors(site)
     yield from _disk(site)
     yield from _certificates(site)
     yield from _permissions(site)
+
+
+def _publication(site: Site) -> Iterator[Finding]:
+    if is_interrupted(site.root):
+        said = "publishing a release was interrupted: nodes may see a part of it"
+        yield Finding("publication", "failed", said, "bundler doctor --fix", mend=site.recover)
 
 
 def _services(site: Site) -> Iterator[Finding]:

@@ -1,11 +1,10 @@
 """The wheels' index: devpi on the admin host, or any index that takes uploads the way PyPI does.
 
-On devpi each release has an index of its own, `root/<name>-<version>`, and nodes use `root/prod`, whose bases are the
-indexes of the current releases: changing that one list is the switch, and the way back. An index's title says which
+On devpi each release has an index of its own, `root/<name>-<version>-<id>`, and nodes use `root/prod`, whose bases are
+the indexes of the current releases: changing that one list is the switch, and the way back. An index's title says which
 release it belongs to. There is no mirror of PyPI behind them: offline, that makes every `pip install` time out first.
 
-Protocols: https://devpi.net/docs/devpi/devpi/latest/+doc/curl.html (devpi's JSON over HTTP),
-https://docs.pypi.org/api/upload/ (uploads, which devpi takes too), PEP 503 and PEP 691 (what is there).
+Protocol: https://devpi.net/docs/devpi/devpi/latest/+doc/curl.html (devpi's JSON over HTTP).
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import base64
 import logging
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -21,26 +19,25 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import quote
 
 import requests
 
 from bundler.bundle.content import Content
-from bundler.errors import BundleError, SiteError
+from bundler.errors import SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, SiteConfig
 from bundler.site.folders import write_whole
+from bundler.site.index_client import IndexClient, Upload, file_name
+from bundler.site.releases import Release
 from bundler.site.services.programs import find_program
-from bundler.site.session import LOCAL, new_session, secret
+from bundler.site.session import LOCAL, secret
 from bundler.site.sockets import socket_of
 
 log = logging.getLogger(__name__)
 
 PROD = "prod"
 PASSWORD_FILE = ".root-password"  # noqa: S105 - a name
-_TIMEOUT = (10, 600)  # seconds to connect, and without an answer: the index hashes a large wheel before it says yes
-_SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
-_SIMPLE_LINK = re.compile(r"""([^"'<>\s]+)#sha256=([0-9a-f]{64})""")
 _DEVPI_HINT = "see <root>/services/devpi for its log, then run it again"
 
 
@@ -69,9 +66,9 @@ def initialise(data: Path) -> None:
     new.rename(data)
 
 
-def index_name(name: str, version: str) -> str:
-    """The devpi index of a release: devpi takes letters, digits and `-.@_`, and no release has an `@`."""
-    return f"{name}-{version}".replace("+", "@")
+def index_name(release: Release) -> str:
+    """The devpi index of a release: devpi takes letters, digits and `-.@_`, and no release's folder has an `@`."""
+    return release.folder.replace("+", "@")
 
 
 class WheelIndex:
@@ -86,9 +83,9 @@ class WheelIndex:
         self._counting = threading.Lock()
         self._server: _Server = _External(config.index) if config.index else _Devpi(config)
 
-    def open(self, name: str, version: str) -> None:
+    def open(self, release: Release) -> None:
         """Begin to load a release."""
-        self._server.open(name, version)
+        self._server.open(release)
 
     def stage(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None:
         """Upload the wheel `obj`, whose core metadata's form fields are `metadata`, unless the index has those bytes.
@@ -102,6 +99,13 @@ class WheelIndex:
             self.bytes_written += obj.size
             self.objects_written += 1
 
+    def bases(self) -> tuple[str, ...] | None:
+        """The indexes that nodes see, in order; None before the first commit, and of an external index.
+
+        Raises SiteError.
+        """
+        return self._server.bases()
+
     def commit(self) -> None:
         """Let nodes see what was staged for the open release, in place of an earlier one of its name.
 
@@ -109,29 +113,40 @@ class WheelIndex:
         """
         self._server.commit()
 
-    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]:
-        """The bytes of the wheel `obj` of an earlier release (name, version), not verified. Raises SiteError."""
+    def restore(self, bases: tuple[str, ...] | None) -> None:
+        """Have nodes see `bases` again, as `bases()` gave them; an external index keeps what it has.
+
+        Raises SiteError.
+        """
+        self._server.restore(bases)
+
+    def fetch(self, release: Release | None, project: str, obj: Object) -> Iterator[bytes]:
+        """The bytes of the wheel `obj` of a release, or as nodes get it; not verified. Raises SiteError."""
         yield from self._server.fetch(release, project, obj)
 
-    def remove(self, name: str, version: str, *, purge: bool) -> None:
+    def remove(self, release: Release, *, purge: bool) -> None:
         """Take a release away from the nodes; with `purge` delete its wheels too. Raises SiteError."""
-        self._server.remove(name, version, purge=purge)
+        self._server.remove(release, purge=purge)
 
 
 class _Server(Protocol):
     """What differs between devpi and an index of the site's own."""
 
-    def open(self, name: str, version: str) -> None: ...
+    def open(self, release: Release) -> None: ...
 
     def has(self, obj: Object, project: str) -> bool: ...
 
     def upload(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None: ...
 
+    def bases(self) -> tuple[str, ...] | None: ...
+
     def commit(self) -> None: ...
 
-    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]: ...
+    def restore(self, bases: tuple[str, ...] | None) -> None: ...
 
-    def remove(self, name: str, version: str, *, purge: bool) -> None: ...
+    def fetch(self, release: Release | None, project: str, obj: Object) -> Iterator[bytes]: ...
+
+    def remove(self, release: Release, *, purge: bool) -> None: ...
 
 
 class _Devpi:
@@ -140,15 +155,15 @@ class _Devpi:
     def __init__(self, config: SiteConfig) -> None:
         self._data = Path(config.root).absolute() / "devpi"
         self._url = LOCAL
-        self._http = _Http(_DEVPI_HINT, socket=socket_of(config, "devpi"))
+        self._http = IndexClient(_DEVPI_HINT, socket=socket_of(config, "devpi"))
         self._lock = threading.Lock()
         self._token: str | None = None
-        self._release: tuple[str, str] | None = None
+        self._release: Release | None = None
         self._staged = False
         self._fresh = False
 
-    def open(self, name: str, version: str) -> None:
-        self._release, self._staged = (name, version), False
+    def open(self, release: Release) -> None:
+        self._release, self._staged = release, False
 
     def has(self, obj: Object, project: str) -> bool:
         with self._lock:
@@ -156,54 +171,66 @@ class _Devpi:
                 self._fresh = self._make_release()
                 self._staged = True
         return (
-            not self._fresh
-            and self._http.stated(f"{self._index(*self._opened())}/+simple/", project, obj) == obj.sha256
+            not self._fresh and self._http.stated(f"{self._index(self._opened())}/+simple/", project, obj) == obj.sha256
         )
 
     def upload(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None:
-        self._call("POST", self._index(*self._opened()), data=_Upload(obj, metadata, content), expect=(200,))
+        self._call("POST", self._index(self._opened()), data=Upload(obj, metadata, content), expect=(200,))
+
+    def bases(self) -> tuple[str, ...] | None:
+        if not self._data.exists():
+            return None
+        prod = self._describe(f"{self._url}/root/{PROD}")
+        return tuple(prod["bases"]) if prod else None
 
     def commit(self) -> None:
-        name, version = self._opened()
+        release = self._opened()
         if not (self._staged or self._data.exists()):
             return  # no release ever brought a wheel here
-        mine = [f"root/{index_name(name, version)}"] if self._staged else []
-        self._switch([*mine, *(base for base, release in self._bases().items() if release[0] != name)])
+        mine = [_base(release)] if self._staged else []
+        self._switch([*mine, *(base for base, title in self._titles().items() if title[0] != release.name)])
 
-    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]:
-        return self._http.fetch(f"{self._index(*release)}/+simple/", project, obj)
+    def restore(self, bases: tuple[str, ...] | None) -> None:
+        if bases is not None:
+            there = [base for base in bases if self._describe(f"{self._url}/{quote(base)}") is not None]
+            self._switch(there)
+        elif self.bases() is not None:
+            self._call("DELETE", f"{self._url}/root/{PROD}", expect=(201,))
 
-    def remove(self, name: str, version: str, *, purge: bool) -> None:
+    def fetch(self, release: Release | None, project: str, obj: Object) -> Iterator[bytes]:
+        index = self._index(release) if release else f"{self._url}/root/{PROD}"
+        return self._http.fetch(f"{index}/+simple/", project, obj)
+
+    def remove(self, release: Release, *, purge: bool) -> None:
         if not self._data.exists():
             return
-        self._switch([base for base, release in self._bases().items() if release != (name, version)])
-        url = self._index(name, version)
+        self._switch([base for base in self.bases() or () if base != _base(release)])
+        url = self._index(release)
         if purge and self._describe(url) is not None:
             self._call("DELETE", url, expect=(201,))
 
     def _make_release(self) -> bool:
         """Have an index for the release; says whether it is a new one."""
-        name, version = self._opened()
-        url = self._index(name, version)
+        release = self._opened()
+        url = self._index(release)
         found = self._describe(url)
         if found is None:
             # Volatile lets it be deleted; nobody but root can upload, and only by way of the socket.
-            settings = {"type": "stage", "bases": [], "volatile": True, "title": f"{name} {version}"}
+            title = " ".join(_title(release))
+            settings = {"type": "stage", "bases": [], "volatile": True, "title": title}
             self._call("PUT", url, json=settings, expect=(200, 409))
             return True
-        if _release_of(found) != (name, version):
+        if _title_of(found) != _title(release):
             raise SiteError(
-                f"devpi's index root/{index_name(name, version)} belongs to {found.get('title') or 'something else'}",
+                f"devpi's index {_base(release)} belongs to {found.get('title') or 'something else'}",
                 hint="give the bundle another name or version",
             )
         return False
 
-    def _bases(self) -> dict[str, tuple[str, str]]:
-        """The indexes that nodes see, in order, each with its release."""
-        prod = self._describe(f"{self._url}/root/{PROD}")
-        bases = list(prod["bases"]) if prod else []
-        found = {base: self._describe(f"{self._url}/{quote(base)}") for base in bases}
-        return {base: _release_of(index) for base, index in found.items() if index is not None}
+    def _titles(self) -> dict[str, tuple[str, ...]]:
+        """The indexes that nodes see, in order, each with name, version and id of its release."""
+        found = {base: self._describe(f"{self._url}/{quote(base)}") for base in self.bases() or ()}
+        return {base: _title_of(index) for base, index in found.items() if index is not None}
 
     def _switch(self, bases: list[str]) -> None:
         """Make `bases` what nodes see: one request, and none when they do already."""
@@ -233,10 +260,10 @@ class _Devpi:
             self._token = base64.b64encode(token.encode()).decode()
         return self._token
 
-    def _index(self, name: str, version: str) -> str:
-        return f"{self._url}/root/{quote(index_name(name, version))}"
+    def _index(self, release: Release) -> str:
+        return f"{self._url}/{quote(_base(release))}"
 
-    def _opened(self) -> tuple[str, str]:
+    def _opened(self) -> Release:
         if self._release is None:
             raise RuntimeError("no release is open on the index")
         return self._release
@@ -247,173 +274,57 @@ class _External:
 
     def __init__(self, config: ExternalIndex) -> None:
         self._config = config
-        self._http = _Http(
+        self._http = IndexClient(
             "see that the index of site.yaml answers and takes this user's uploads", config.credentials, config.ca
         )
         self._simple = config.simple_url.rstrip("/") + "/"
 
-    def open(self, name: str, version: str) -> None:
+    def open(self, release: Release) -> None:
         pass
 
     def has(self, obj: Object, project: str) -> bool:
         stated = self._http.stated(self._simple, project, obj)
         if stated is not None and stated != obj.sha256:
             raise SiteError(
-                f"{self._simple} has another {_file_name(obj)}: its sha256 is {stated[:12]}…",
+                f"{self._simple} has another {file_name(obj)}: its sha256 is {stated[:12]}…",
                 hint="remove that file from the index, or use another index",
             )
         return stated is not None
 
     def upload(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None:
-        body = _Upload(obj, metadata, content)
+        body = Upload(obj, metadata, content)
         # A file that is there, though the simple API did not say so (yet): PyPI answers 400, others 409.
         answer = self._http.call("POST", self._config.upload_url, data=body, expect=(200, 201, 204, 400, 409))
         if answer.status_code in (400, 409) and "exist" not in answer.text.lower() + str(answer.reason).lower():
             raise self._http.refused("POST", self._config.upload_url, answer)
 
+    def bases(self) -> tuple[str, ...] | None:
+        return None
+
     def commit(self) -> None:
         pass
 
-    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]:
+    def restore(self, bases: tuple[str, ...] | None) -> None:
+        pass
+
+    def fetch(self, release: Release | None, project: str, obj: Object) -> Iterator[bytes]:
         del release  # they share one index
         return self._http.fetch(self._simple, project, obj)
 
-    def remove(self, name: str, version: str, *, purge: bool) -> None:
+    def remove(self, release: Release, *, purge: bool) -> None:
         if purge:
-            log.warning(
-                "the wheels of %s %s stay in %s: indexes have no common way to delete", name, version, self._simple
-            )
+            where = (release.name, release.version, self._simple)
+            log.warning("the wheels of %s %s stay in %s: indexes have no common way to delete", *where)
 
 
-class _Http:
-    """Requests to one index, trusted by the file `ca` beside what the machine trusts, or behind `socket`."""
-
-    def __init__(
-        self,
-        hint: str,
-        credentials: Credentials | None = None,
-        ca: str | None = None,
-        socket: Path | None = None,
-    ) -> None:
-        self._ca, self._credentials, self._socket = ca, credentials, socket
-        self._hint = hint
-        self._local = threading.local()
-
-    def call(self, method: str, url: str, *, expect: tuple[int, ...], **given: Any) -> requests.Response:
-        """One request; raises SiteError when there is no answer, or one whose status is not in `expect`."""
-        data = given.get("data")
-        if isinstance(data, _Upload):
-            given["headers"] = {**given.get("headers", {}), "Content-Type": data.content_type}
-        try:
-            answer = self._session().request(method, url, timeout=_TIMEOUT, **given)
-        except requests.RequestException as error:
-            raise SiteError(f"the index does not answer: {method} {url}: {error}", hint=self._hint) from None
-        if answer.status_code not in expect:
-            raise self.refused(method, url, answer)
-        return answer
-
-    def refused(self, method: str, url: str, answer: requests.Response) -> SiteError:
-        """The error for an answer that is no success."""
-        said = " ".join(answer.text.split())[:200]
-        return SiteError(
-            f"the index refused {method} {url}: {answer.status_code} {answer.reason} {said}", hint=self._hint
-        )
-
-    def stated(self, simple: str, project: str, obj: Object) -> str | None:
-        """The sha256 that the simple API at `simple` states for the file of `obj`; None when it has no such file."""
-        found = self._files(simple, project).get(_file_name(obj))
-        return found[1] if found else None
-
-    def fetch(self, simple: str, project: str, obj: Object) -> Iterator[bytes]:
-        """The bytes of the file of `obj`, from where the simple API at `simple` says it is. Raises SiteError."""
-        found = self._files(simple, project).get(_file_name(obj))
-        if found is None:
-            raise SiteError(f"{simple}{project}/ has no {_file_name(obj)}", hint=self._hint)
-        with self.call("GET", found[0], expect=(200,), stream=True) as answer:
-            yield from answer.iter_content(1 << 20)
-
-    def _files(self, simple: str, project: str) -> dict[str, tuple[str, str | None]]:
-        """URL and sha256 of each file that the simple API at `simple` has of `project`, by its name."""
-        normalised = re.sub(r"[-_.]+", "-", project).lower()
-        page = f"{simple}{normalised}/"
-        accept = {"Accept": f"{_SIMPLE_JSON}, text/html;q=0.1"}
-        answer = self.call("GET", page, expect=(200, 404), headers=accept)
-        if answer.status_code == 404:
-            return {}
-        if answer.headers.get("Content-Type", "").startswith(_SIMPLE_JSON):
-            files = answer.json()["files"]
-            return {
-                file["filename"]: (urljoin(page, file["url"].partition("#")[0]), file["hashes"].get("sha256"))
-                for file in files
-            }
-        return {
-            unquote(href.rpartition("/")[2]): (urljoin(page, href), sha256)
-            for href, sha256 in _SIMPLE_LINK.findall(answer.text)
-        }
-
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = new_session(self._ca, self._credentials, self._socket)
-        found: requests.Session = self._local.session
-        return found
+def _base(release: Release) -> str:
+    """Its index, as `root/prod` names it."""
+    return f"root/{index_name(release)}"
 
 
-class _Upload:
-    """The body of an upload (multipart/form-data, RFC 7578), its wheel read from the bundle while it is sent.
-
-    The bundle hands the last chunk over only after the digest was right; before that the body is shorter than its
-    announced length, so an index that gets no more of it has nothing to store.
-
-    The form has the fields that are named here and no others, each a single line. Raises BundleError for words of the
-    bundle that are more than that.
-    """
-
-    _METADATA = ("metadata_version", "name", "version", "requires_python", "summary", "license")
-
-    def __init__(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None:
-        self._boundary = secrets.token_hex(16)
-        self._obj, self._content = obj, content
-        file_name = _file_name(obj)
-        fields = {
-            ":action": "file_upload",
-            "protocol_version": "1",
-            "filetype": "bdist_wheel",
-            "pyversion": file_name.split("-")[-3:][0],
-            "sha256_digest": obj.sha256,
-            **{key: str(metadata[key]) for key in self._METADATA if key in metadata},
-        }
-        if not all(text.isprintable() for text in fields.values()) or '"' in file_name:
-            raise BundleError(
-                f"{obj.path}: what an index would be told of it is not one line of text for each field",
-                hint="the bundle was made by something else than this bundler: build it again",
-            )
-        head = "".join(self._part(f'name="{key}"') + f"{value}\r\n" for key, value in fields.items())
-        head += self._part(f'name="content"; filename="{file_name}"', "Content-Type: application/octet-stream\r\n")
-        self._head = head.encode()
-        self._tail = f"\r\n--{self._boundary}--\r\n".encode()
-        self._size = len(self._head) + obj.size + len(self._tail)
-
-    @property
-    def content_type(self) -> str:
-        """The header that goes with it."""
-        return f"multipart/form-data; boundary={self._boundary}"
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._head
-        yield from self._content.stream(self._obj)
-        yield self._tail
-
-    def _part(self, disposition: str, header: str = "") -> str:
-        return f"--{self._boundary}\r\nContent-Disposition: form-data; {disposition}\r\n{header}\r\n"
+def _title(release: Release) -> tuple[str, ...]:
+    return release.name, release.version, release.id
 
 
-def _release_of(index: Mapping[str, Any]) -> tuple[str, str]:
-    name, _, version = str(index.get("title", "")).partition(" ")
-    return name, version
-
-
-def _file_name(obj: Object) -> str:
-    return obj.path.rpartition("/")[2]
+def _title_of(index: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(index.get("title", "")).split(" "))

@@ -15,7 +15,7 @@ from bundler.bundle.content import Content
 from bundler.errors import BundleError, IntegrityError
 from bundler.model.items import Item, Object
 from bundler.site.folders import regular
-from bundler.site.releases import InstalledRelease
+from bundler.site.releases import InstalledRelease, Release
 
 _CHUNK = 1 << 20
 _HINT = "install a bundle that carries it: one that was not built as a difference"
@@ -30,7 +30,7 @@ class Images(Protocol):
 class Wheels(Protocol):
     """What is asked of an index."""
 
-    def fetch(self, release: tuple[str, str], project: str, obj: Object) -> Iterator[bytes]: ...
+    def fetch(self, release: Release | None, project: str, obj: Object) -> Iterator[bytes]: ...
 
 
 class Stores(Protocol):
@@ -50,7 +50,7 @@ class Kept(Content):
         self._stores = stores
         self._files: dict[str, Path] = {}
         self._images: dict[str, tuple[str, bool]] = {}
-        self._wheels: dict[str, tuple[tuple[str, str], str]] = {}
+        self._wheels: dict[str, tuple[Release, str]] = {}
         for release in releases:
             for item in release.manifest.items:
                 self._add(item, release)
@@ -86,7 +86,7 @@ class Kept(Content):
                     self._images[obj.sha256] = (repository, f"sha256:{obj.sha256}" in documents)
             case {"metadata": {"name": str(project)}}:
                 for obj in item.objects:
-                    self._wheels[obj.sha256] = ((release.name, release.version), project)
+                    self._wheels[obj.sha256] = (release, project)
             case _:
                 for obj in item.objects:
                     self._files[obj.sha256] = release.path / obj.path

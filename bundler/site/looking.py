@@ -86,7 +86,7 @@ class _Index:
 
     def stage(self, obj: Object, metadata: Mapping[str, Json], content: Content) -> None:
         del content
-        _hold(obj, self._index.fetch(("", ""), str(metadata["name"]), obj))
+        _hold(obj, self._index.fetch(None, str(metadata["name"]), obj))
 
 
 def _hold(obj: Object, chunks: Iterable[bytes]) -> None:

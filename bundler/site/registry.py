@@ -6,12 +6,13 @@ filled this way, over the API of the OCI distribution-spec 1.1.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ class RegistryStore:
         self._one_at_a_time: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._repositories: dict[str, list[str]] = defaultdict(list)
         self._manifests: dict[tuple[str, str], _Staged] = {}
+        self._found: dict[tuple[str, str], str | None] = {}
         self.bytes_written = 0
         self.objects_written = 0
 
@@ -87,6 +89,16 @@ class RegistryStore:
             staged.tags.update(references)
             staged.rank = max(staged.rank, rank)
 
+    def state(self, tags: Iterable[tuple[str, str]] = ()) -> RegistryState:
+        """What nodes get of all that was staged, before `commit`, and of other `tags` (repository and tag)."""
+        staged = {(repository, tag) for (repository, _), each in self._manifests.items() for tag in each.tags}
+        tags = sorted(staged.union(tags))
+        asked = (*tags, *sorted(self._manifests))
+        with ThreadPoolExecutor(_PUSHED_AT_ONCE, thread_name_prefix="look") as pool:
+            self._found = dict(zip(asked, pool.map(lambda each: self._digest(*each), asked), strict=True))
+        absent = tuple(key for key in sorted(self._manifests) if self._found[key] is None)
+        return RegistryState(tuple((*tag, self._found[tag]) for tag in tags), absent)
+
     def commit(self) -> None:
         """Push what was staged: every manifest by its digest, those of lower rank first, and then every tag.
 
@@ -102,6 +114,20 @@ class RegistryStore:
                     pass
         self._manifests.clear()
 
+    def restore(self, before: RegistryState, *, keep: Collection[tuple[str, str]]) -> None:
+        """Undo what a commit has changed since `before`; manifests in `keep` stay, by repository and digest.
+
+        Raises SiteError when the registry does not answer, or refuses.
+        """
+        for repository, tag, digest in before.tags:
+            if digest is None:
+                self.remove_tag(repository, tag)
+            else:
+                self.lead(repository, tag, (digest,))
+        for repository, digest in before.absent:
+            if (repository, digest) not in keep:
+                self.remove_manifest(repository, digest)
+
     def fetch(self, repository: str, digest: str, *, is_manifest: bool) -> Iterator[bytes]:
         """The bytes of a manifest or blob that the registry has, not verified. Raises SiteError when it has not."""
         path = f"{'manifests' if is_manifest else 'blobs'}/{digest}"
@@ -110,36 +136,55 @@ class RegistryStore:
         with answer:
             yield from answer.iter_content(1 << 20)
 
-    def remove(self, repository: str, reference: str, *, keep: Collection[str] = ()) -> None:
-        """Take a tag, or a manifest by its digest, out of `repository`; one that is not there is no error.
+    def lead(self, repository: str, tag: str, digests: Sequence[str]) -> None:
+        """Have `tag` lead to one of `digests`: it stays where it leads to one already, else the first is taken."""
+        if self._digest(repository, tag) in digests:
+            return
+        digest = digests[0]
+        if (found := self._manifest(repository, digest)) is None:
+            log.warning("%s:%s cannot lead to %s again: the registry has lost that", repository, tag, digest)
+            return
+        self._push(repository, tag, digest, *found)
 
-        A registry that cannot delete a tag (distribution 2.8) deletes the manifest, and every tag of it with that. So
-        there a tag stays when another has the same digest, or when the digest is one of `keep`: what other releases use
-        of this repository. Blobs stay until the registry's own garbage collection.
+    def remove_tag(self, repository: str, tag: str) -> None:
+        """Take `tag` out of `repository`, and leave what it leads to; one that is not there is no error.
+
+        A registry that cannot delete a tag (distribution 2.8) deletes manifests, and every tag of one with it. There
+        the tag first gets a manifest of its own: the same one, a line longer.
         """
-        is_tag = not reference.startswith("sha256:")
-        if is_tag and self._delete(repository, reference, expect=(202, 404, 400, 405)) in (202, 404):
+        if self._delete(repository, tag, expect=(202, 404, 400, 405)) in (202, 404):
             return
-        digest = self._digest(repository, reference) if is_tag else reference
-        if digest is None:
+        if (found := self._manifest(repository, tag)) is None:
             return
-        others = (tag for tag in self._tags(repository) if is_tag and tag != reference)
-        if digest in keep or any(self._digest(repository, tag) == digest for tag in others):
-            log.info("%s:%s stays in the registry: %s is also in use otherwise", repository, reference, digest)
-            return
+        media_type, data = found
+        data += b"\n"
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        self._push(repository, tag, digest, media_type, data)
+        self.remove_manifest(repository, digest)
+
+    def remove_manifest(self, repository: str, digest: str) -> None:
+        """Take a manifest out of `repository`, with the tags that lead to it; one that is not there is no error.
+
+        Blobs stay until the registry's own garbage collection.
+        """
         self._delete(repository, digest, expect=(202, 404))
 
     def _put(self, repository: str, reference: str, digest: str, staged: _Staged) -> None:
         """Have `reference` (a tag, or the digest itself) lead to the manifest."""
-        if self._digest(repository, reference) == digest:
+        known = (repository, reference)
+        if (self._found[known] if known in self._found else self._digest(*known)) == digest:
             return
+        self._push(repository, reference, digest, staged.media_type, staged.data)
+        self._count(len(staged.data))
+
+    def _push(self, repository: str, reference: str, digest: str, media_type: str, data: bytes) -> None:
         answer = self._client.request(
             "PUT",
             repository,
             f"manifests/{reference}",
             expect=(201,),
-            headers={"Content-Type": staged.media_type},
-            data=staged.data,
+            headers={"Content-Type": media_type},
+            data=data,
         )
         told = answer.headers.get(_DIGEST_HEADER, digest)
         if told != digest:
@@ -147,7 +192,24 @@ class RegistryStore:
                 f"the registry took {repository} {digest} for {told}",
                 hint="it changes manifests, which breaks every pinned digest: use a registry that keeps their bytes",
             )
-        self._count(len(staged.data))
+
+    def _manifest(self, repository: str, reference: str) -> tuple[str, bytes] | None:
+        """Media type and bytes of the manifest that `reference` leads to; None when there is none."""
+        answer = self._client.request(
+            "GET", repository, f"manifests/{reference}", expect=(200, 404), headers={"Accept": _ACCEPT}, stream=True
+        )
+        with answer:
+            if answer.status_code == 404:
+                return None
+            data = b""
+            for chunk in answer.iter_content(1 << 16):
+                data += chunk
+                if len(data) > _MANIFEST_LIMIT:
+                    raise SiteError(
+                        f"the registry's manifest {repository} {reference} is larger than {_MANIFEST_LIMIT} bytes",
+                        hint="see what keeps it: no image's manifest is as large",
+                    )
+            return answer.headers.get("Content-Type", ""), data
 
     def _has_blob(self, repository: str, digest: str) -> bool:
         # 307: a registry that keeps blobs elsewhere and sends its clients there has it.
@@ -160,10 +222,6 @@ class RegistryStore:
             "HEAD", repository, f"manifests/{reference}", expect=(200, 404), headers={"Accept": _ACCEPT}
         )
         return answer.headers.get(_DIGEST_HEADER) if answer.status_code == 200 else None
-
-    def _tags(self, repository: str) -> list[str]:
-        answer = self._client.request("GET", repository, "tags/list", expect=(200, 404))
-        return list(answer.json().get("tags") or []) if answer.status_code == 200 else []
 
     def _delete(self, repository: str, reference: str, *, expect: Collection[int]) -> int:
         answer = self._client.request(
@@ -184,6 +242,14 @@ def discard_uploads(storage: Path) -> None:
     """
     for session in storage.glob("docker/registry/v2/repositories/**/_uploads/*"):
         shutil.rmtree(session, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryState:
+    """What nodes get before a commit: where its tags lead (repository, tag, digest), and which manifests are absent."""
+
+    tags: tuple[tuple[str, str, str | None], ...] = ()
+    absent: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)

@@ -7,10 +7,12 @@
     <root>/login/      what readers log in with, with `login`
     <root>/services/   programs, configs, pids and logs
     <root>/run/        the sockets that the registry and devpi listen on
+    <root>/.publishing what nodes saw, while a release is being published
     <root>/.lock       held by the one bundler that changes the site
 
 A release becomes visible store by store, in an order that leaves no dangling name: tags of the registry, the index's
-pages, the web root's link. A crash in between leaves the earlier release on the web root, and doing it again goes on.
+pages, the web root's link. What can be refused is refused before the first of them; when a later one fails, those
+before it are put back, by this process or, after a crash, by the next (see `bundler.site.publication`).
 """
 
 from __future__ import annotations
@@ -35,9 +37,11 @@ from bundler.meanwhile import every
 from bundler.model.items import Object
 from bundler.model.node_files import NodeFiles
 from bundler.model.site import SITE_FILE, SiteConfig
+from bundler.site.claims import require_no_collision, require_no_namesake
 from bundler.site.folders import make_folder
 from bundler.site.index import WheelIndex
 from bundler.site.owned import require_own
+from bundler.site.publication import NOTE, Publication, is_interrupted
 from bundler.site.registry import RegistryStore, discard_uploads
 from bundler.site.releases import InstalledRelease, Release, by_currency
 from bundler.site.services import ServiceManager, Store
@@ -73,7 +77,7 @@ class Site:
         self.web = WebRoot(Path(config.web.directory).absolute() if config.web else self.root / "repos")
         self.services: ServiceManager = manager(config, self.web.directory)
         self._jobs = jobs
-        self._manifest: Manifest | None = None
+        self._open: tuple[Manifest, list[InstalledRelease]] | None = None
 
     @cached_property
     def registry(self) -> RegistryStore:
@@ -110,15 +114,32 @@ class Site:
         return sum(_room({self.root, self.web.directory}).values())
 
     @contextmanager
-    def opened(self, manifest: Manifest, content: Content, *, in_a_pipe: bool = False) -> Iterator[Site]:
+    def opened(
+        self,
+        manifest: Manifest,
+        content: Content,
+        *,
+        in_a_pipe: bool = False,
+        replace: bool = False,
+        again: bool = False,
+    ) -> Iterator[Site]:
         """The site with the release `manifest` begun: its services run, and its stores take objects until `commit`.
 
         A registry's program cannot be taken out of a content that comes `in_a_pipe`: it has to be there. Nobody else
         can change the site meanwhile. Leaving without a commit publishes nothing; what has arrived is kept, and opening
-        the same release again goes on. Raises BusyError, SpaceError, SiteError.
+        the same release again goes on.
+
+        What other releases serve with different content is taken from them with `replace` alone; a release that is
+        served `again` was chosen among those of its version. Raises BusyError, SpaceError, SiteError.
         """
         with self._lock():
-            self.web.open(Release(manifest.name, manifest.version, manifest.id))
+            self._recover()
+            release, there = Release(manifest.name, manifest.version, manifest.id), self.releases()
+            if not replace:
+                require_no_collision(manifest, there)
+            if not (replace or again):
+                require_no_namesake(release, there)
+            self.web.open(release)
             self._require_space(manifest.payload)
             self.services.prepare(_stores(manifest.payload), () if in_a_pipe else manifest.items, content)
             if self.config.registry is None:
@@ -127,8 +148,8 @@ class Site:
             if self.services.has("index"):
                 if warning := caveat(self.config):
                     logger.warning("%s", warning)
-                self.index.open(manifest.name, manifest.version)
-            self._manifest = manifest
+                self.index.open(release)
+            self._open = manifest, there
             # A machine with much memory would leave it all to the end.
             with every(_FLUSHED_EVERY, os.sync):
                 yield self
@@ -144,15 +165,24 @@ class Site:
                 raise
 
     def commit(self, nodes: NodeFiles) -> None:
-        """Publish the opened release, with `nodes` as `compose` made them."""
-        if self._manifest is None:
+        """Publish the opened release, with `nodes` as `compose` made them: all of it, or nothing.
+
+        Raises BundleError, SpaceError, SiteError; then nodes see what they saw before.
+        """
+        if self._open is None:
             raise RuntimeError("no release is open")
-        if self.services.has("registry"):
-            self.registry.commit()
-        if self.services.has("index"):
-            self.index.commit()
-        self.web.commit(self._manifest.data, nodes)
-        self._manifest = None
+        (manifest, there), self._open = self._open, None
+        self.web.finish(manifest.data, nodes)
+        self._publication().publish(manifest, there)
+
+    def recover(self) -> None:
+        """End what a publication that was interrupted has begun: finish it, or put back what nodes saw.
+
+        Raises BusyError, SiteError.
+        """
+        if is_interrupted(self.root):
+            with self._lock():
+                self._recover()
 
     def remove(self, name: str, *, purge: bool) -> None:
         """Take every release called `name` away from the nodes; with `purge` delete their data too.
@@ -160,25 +190,23 @@ class Site:
         What another release uses stays. When no release is left, the services go, and the machine is as it was. Raises
         SiteError when nothing is called `name`, BusyError.
         """
-        releases = self.releases()
-        names = {release.name for release in releases if release.current}
-        going = [release for release in releases if release.name == name]
-        staying = [release for release in releases if release.name in names - {name}]
-        if not going:
-            raise SiteError(
-                f"no release called {name} is installed",
-                hint=f"installed are: {', '.join(sorted({release.name for release in releases})) or 'none'}",
-            )
         with self._lock():
+            self._recover()
+            releases = self.releases()
+            going = [release for release in releases if release.name == name]
+            if not going:
+                raise SiteError(
+                    f"no release called {name} is installed",
+                    hint=f"installed are: {', '.join(sorted({release.name for release in releases})) or 'none'}",
+                )
             self.web.unlink(name)
             if purge and going == releases:
                 self._remove_all()
                 return
-            self.services.start()
-            self._remove_from_stores(going, staying, purge=purge)
+            self._take_away(going, purge=purge)
             for release in going if purge else ():
                 self.web.remove(release)
-            if not staying:
+            if not any(release.published for release in self.releases()):
                 self.services.remove()
 
     def in_order(self, name: str | None = None) -> list[InstalledRelease]:
@@ -197,7 +225,7 @@ class Site:
         wanted = [r for r in found if (not r.current if version is None else version in (r.version, r.id, r.id[:12]))]
         if not wanted:
             what = f"{name} {version}" if version else f"an earlier release of {name}"
-            raise SiteError(f"the site has not {what}; it has: {kept}", hint="see `bundler status`")
+            raise SiteError(f"{what} is not on this site; it has: {kept}", hint="see `bundler releases`")
         return wanted[0]
 
     def prune(self, name: str | None, *, keep: int) -> list[InstalledRelease]:
@@ -205,17 +233,19 @@ class Site:
 
         What another release uses stays; what the registry has beside that is collected. Gives what was deleted.
         """
-        releases = self.releases()
         going: list[InstalledRelease] = []
-        for _, ordered in itertools.groupby(self.in_order(name), key=lambda release: release.name):
-            going += [release for release in [*ordered][keep:] if not release.current]
         with self._lock():
+            self._recover()
+            for _, ordered in itertools.groupby(self.in_order(name), key=lambda release: release.name):
+                going += [release for release in [*ordered][keep:] if not release.current]
+            for release in going:
+                self.web.unpublish(release)
             if going:
-                self.services.start()
-                self._remove_from_stores(going, [release for release in releases if release not in going], purge=True)
+                self._take_away(going, purge=True)
             for release in going:
                 self.web.remove(release)
             if self.config.registry is None and self.services.has("registry"):
+                self.services.start()
                 self.services.collect_garbage()
         return going
 
@@ -248,20 +278,22 @@ class Site:
                 hint="make room there, or name a root on a larger file system (--root DIR)",
             )
 
-    def _remove_from_stores(
-        self, going: Sequence[InstalledRelease], staying: Sequence[InstalledRelease], *, purge: bool
-    ) -> None:
-        if self.services.has("index"):
-            used = {(release.name, release.version) for release in staying}
-            for release in (each for each in going if (each.name, each.version) not in used):
-                self.index.remove(release.name, release.version, purge=purge)
-        if not self.services.has("registry"):
-            return
-        kept = _references(staying)
-        for repository, references in _references(going).items():
-            keep = kept.get(repository, set())
-            for reference in sorted(references - keep):
-                self.registry.remove(repository, reference, keep=keep)
+    def _publication(self) -> Publication:
+        """The stores that the site has; their services must run."""
+        registry = self.registry if self.services.has("registry") else None
+        return Publication(self.root, self.web, registry, self.index if self.services.has("index") else None)
+
+    def _recover(self) -> None:
+        """See `recover`; this bundler holds the lock."""
+        if is_interrupted(self.root):
+            self.services.start()
+            self._publication().recover()
+
+    def _take_away(self, going: Sequence[InstalledRelease], *, purge: bool) -> None:
+        """Take `going`, which nodes do not find any more, out of the other stores, but for what others use."""
+        self.services.start()
+        staying = [release for release in self.releases() if release.published and release not in going]
+        self._publication().take_away(going, staying, purge=purge)
 
     def _remove_all(self) -> None:
         """Leave nothing of the site; an external store keeps what it has."""
@@ -269,7 +301,7 @@ class Site:
         for folder in (self.root / "registry", self.root / "devpi", self.root / "tls", self.root / "login"):
             shutil.rmtree(folder, ignore_errors=True)
         self.web.remove_all()
-        for name in (SITE_FILE, ".lock"):
+        for name in (SITE_FILE, NOTE, ".lock"):
             (self.root / name).unlink(missing_ok=True)
         with suppress(OSError):  # not empty: someone keeps other things there
             self.root.rmdir()
@@ -285,23 +317,6 @@ def _acquire(file: int, root: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise BusyError(f"another bundler is at work on {root}", hint="wait until it has ended") from None
-
-
-def _references(releases: Iterable[InstalledRelease]) -> dict[str, set[str]]:
-    """What releases have in the registry: by repository, the tags and digests that lead to their images.
-
-    An item is in the registry when it says so: with `repository`, `tags` and `digest` among its attributes. The
-    `manifests` of an index count each, for the registry may delete one that another release's index needs.
-    """
-    found: dict[str, set[str]] = {}
-    for item in (item for release in releases for item in release.manifest.items):
-        match item.attributes:
-            case {"repository": str(repository), "tags": [*tags], "digest": str(digest), **rest}:
-                manifests = rest.get("manifests")
-                children = manifests if isinstance(manifests, list) else []
-                digests = {str(child["digest"]) for child in children if isinstance(child, dict)}
-                found.setdefault(repository, set()).update({digest, *digests, *(str(tag) for tag in tags)})
-    return found
 
 
 def _room(folders: Iterable[Path]) -> dict[Path, int]:

@@ -2,38 +2,38 @@
 
     <web root>/<name>                                → .releases/<name>-<version>-<id>, what nodes see
     <web root>/.releases/<name>-<version>-<id>/      complete trees: rpms, files, keys, nodes, manifest.json
+    <web root>/.published/<name>@<version>           → ../.releases/…, each release that nodes may read
     <web root>/.staging/<name>-<version>-<id>/       a tree being filled; an interrupted load goes on in it
     <web root>/.history/<name>                       folders of its releases, in the order in which they were current
     <web root>/.staging/<name>-<version>-<id>.parts/ files being written; each is renamed into its tree when verified
 
-Publishing a release is two renames: its tree into .releases, then the link over the earlier one.
+Publishing a release is a few renames: its tree into .releases, then the links to it, the one over the earlier release's
+last.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
-import hashlib
-import itertools
 import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from bundler.bundle.content import Content
 from bundler.bundle.manifest import MANIFEST
 from bundler.errors import SiteError, SpaceError
 from bundler.model.items import Object
-from bundler.model.node_files import NodeFiles, NodeTree
-from bundler.site.archive import Member, members
-from bundler.site.folders import link_target, make_folder, parent_of, regular, sync_folder, tidy
+from bundler.model.node_files import NodeFiles
+from bundler.site.archive import members
+from bundler.site.folders import make_folder, parent_of
 from bundler.site.releases import (
     BEFORE,
     HISTORY,
+    PUBLISHED,
     RELEASES,
     STAGING,
     InstalledRelease,
@@ -41,14 +41,28 @@ from bundler.site.releases import (
     forget_before,
     installed,
     leads_to,
+    links_of,
     note_before,
     note_current,
+    publish,
+    set_link,
+    unpublish,
 )
+from bundler.site.tree import NODES, Tree, exchange, parts_of, pour, served
 
 logger = logging.getLogger(__name__)
 
-NODES = "nodes"
-_CHUNK = 1 << 20
+
+@dataclass(frozen=True, slots=True)
+class WebState:
+    """What nodes see of one name on the web root, as far as publishing a release changes it.
+
+    `links` has each symbolic link to releases of the name with its target; `nodes` is the inode of the release's folder
+    of node files, None while its tree is not complete.
+    """
+
+    links: Mapping[str, str]
+    nodes: int | None
 
 
 class WebRoot:
@@ -62,7 +76,7 @@ class WebRoot:
         self.bytes_written = 0
         self.objects_written = 0
         self._counting = threading.Lock()
-        self._load: _Load | None = None
+        self._load: tuple[Release, Tree] | None = None
 
     def releases(self) -> list[InstalledRelease]:
         """What is installed. Raises BundleError when a release's manifest was damaged."""
@@ -86,7 +100,7 @@ class WebRoot:
         for other in earlier:
             if other.folder == release.folder and other.id != release.id:
                 raise SiteError(f"{other.path} holds another bundle of that name", hint="uninstall it first")
-        self._load = _Load(self.directory, release, earlier)
+        self._load = release, Tree(self.directory, release, earlier)
 
     def stage(self, obj: Object, content: Content) -> None:
         """Put `obj` at its path in the open release: a file that is right stays, an earlier release's is linked, else
@@ -94,38 +108,93 @@ class WebRoot:
 
         Raises IntegrityError (from `content`), SpaceError when the file system is full, SiteError when it refuses.
         """
-        load = self._opened()
-        if not load.add(obj.path):
+        _, tree = self._opened()
+        if not tree.add(obj.path):
             return
-        with _told(load.tree / obj.path), parent_of(load.tree, obj.path, make=True) as (at, name):
-            if load.has(obj, name, at) or load.link(obj, name, at):
+        with _told(tree.path / obj.path), parent_of(tree.path, obj.path, make=True) as (at, name):
+            if tree.has(obj, name, at) or tree.link(obj, name, at):
                 return
-            load.write(name, at, _served(obj.mode), lambda to: _pour(content.stream(obj), to))
+            tree.write(name, at, served(obj.mode), lambda to: pour(content.stream(obj), to))
         self._count(obj.size)
 
-    def commit(self, manifest: bytes, nodes: NodeFiles) -> None:
-        """Publish the open release: its tree with `manifest` and `nodes`, and then, in one step, the link to it."""
-        load = self._opened()
+    def finish(self, manifest: bytes, nodes: NodeFiles) -> None:
+        """Have all of the open release in place but its names: `manifest`, and `nodes` with what their archives hold.
+
+        What can be refused is refused here, and nodes see nothing of it. Raises BundleError for an archive that cannot
+        be unpacked, SpaceError, SiteError.
+        """
+        _, tree = self._opened()
         for file in nodes.files:
-            self._put(load, f"{NODES}/{file.path}", file.content.encode(), file.mode)
-        for tree in nodes.trees:
-            self._unpack(load, tree)
-        self._put(load, MANIFEST, manifest, 0o644)
+            data = file.content.encode()
+            with _told(tree.path / NODES / file.path):
+                if tree.put_node_file(file.path, data, file.mode):
+                    self._count(len(data))
+        for each in nodes.trees:
+            for member, content in members(tree.path / each.archive):
+                path = f"{each.path}/{member.path}"
+                with _told(tree.path / NODES / path):
+                    if tree.put_member(path, member, content):
+                        self._count(member.size)
+        with _told(tree.path):
+            if tree.put(MANIFEST, manifest, 0o644):
+                self._count(len(manifest))
+            tree.finish()
+
+    def state(self, release: Release) -> WebState:
+        """What nodes see of the releases that are called as `release` is: what `restore` brings back."""
+        nodes = self.directory / RELEASES / release.folder / NODES
+        return WebState(links_of(self.directory, release.name), _inode(nodes.parent) and (_inode(nodes) or 0))
+
+    def commit(self) -> None:
+        """Publish the open release, which is finished: the link to it comes last."""
+        release, tree = self._opened()
+        link = self.directory / release.name
         with _told(self.directory):
-            load.tidy()
-            load.publish()
-            shutil.rmtree(load.parts, ignore_errors=True)
+            tree.publish()
+            publish(self.directory, release, tree.part())
+            if not leads_to(link, tree.complete):
+                note_before(self.directory, release.name, tree.part())
+                set_link(self.directory, release.name, Path(RELEASES, release.folder), tree.part())
+            note_current(self.directory, release)
+            shutil.rmtree(tree.parts, ignore_errors=True)
+        self._load = None
+
+    def is_switched(self, release: Release, before: WebState) -> bool:
+        """Whether publishing `release` has come to its end since `before`: its name led elsewhere, and leads to it."""
+        target = str(Path(RELEASES, release.folder))
+        return links_of(self.directory, release.name).get(release.name) == target != before.links.get(release.name)
+
+    def restore(self, release: Release, before: WebState) -> None:
+        """Undo what publishing `release` has changed since `before`. What was loaded stays, for the next try."""
+        parts, complete = make_folder(parts_of(self.directory, release)), self.directory / RELEASES / release.folder
+        part = parts / "link"
+        with _told(self.directory):
+            part.unlink(missing_ok=True)
+            now = links_of(self.directory, release.name)
+            for link, target in before.links.items():
+                if now.get(link) != target:
+                    set_link(self.directory, link, target, part)
+            for link in now.keys() - before.links.keys():
+                (self.directory / link).unlink()
+            nodes = parts / NODES
+            if before.nodes is None and complete.is_dir():
+                complete.rename(self.directory / STAGING / release.folder)
+            elif before.nodes and _inode(nodes) == before.nodes:
+                exchange(nodes, complete / NODES)
         self._load = None
 
     def unlink(self, name: str) -> None:
-        """Take what is current under `name` away from the nodes; its trees stay."""
-        link = self.directory / name
-        if link.is_symlink():
-            link.unlink()
+        """Take every release called `name` away from the nodes, current or kept; their trees stay."""
+        for link in links_of(self.directory, name):
+            (self.directory / link).unlink()
+
+    def unpublish(self, release: Release) -> None:
+        """Take an earlier release away from the nodes; its tree stays."""
+        forget_before(self.directory, release)
+        unpublish(self.directory, release)
 
     def remove(self, release: Release) -> None:
-        """Delete the tree of `release`, complete or staged. It must not be current."""
-        forget_before(self.directory, release)
+        """Delete the tree of `release`, complete or staged. It must not be published."""
         for tree in (RELEASES, STAGING):
             shutil.rmtree(self.directory / tree / release.folder, ignore_errors=True)
 
@@ -133,7 +202,7 @@ class WebRoot:
         """Delete every release and what was staged, and the folder too when nothing else is in it."""
         for name in {release.name for release in self.releases()}:
             self.unlink(name)
-        for tree in (RELEASES, STAGING, HISTORY, BEFORE):
+        for tree in (RELEASES, STAGING, HISTORY, BEFORE, PUBLISHED):
             shutil.rmtree(self.directory / tree, ignore_errors=True)
         with suppress(OSError):
             self.directory.rmdir()
@@ -142,32 +211,9 @@ class WebRoot:
         """Bytes of the files in the open release's tree."""
         if self._load is None:
             return 0
-        return sum(path.lstat().st_size for path in self._load.tree.rglob("*") if path.is_file())
+        return sum(path.lstat().st_size for path in self._load[1].path.rglob("*") if path.is_file())
 
-    def _put(self, load: _Load, path: str, data: bytes, mode: int) -> None:
-        load.add(path)
-        with _told(load.tree / path), parent_of(load.tree, path, make=True) as (at, name):
-            if _same(name, at, data, _served(mode)):
-                return
-            load.write(name, at, _served(mode), lambda to: _pour([data], to))
-        self._count(len(data))
-
-    def _unpack(self, load: _Load, tree: NodeTree) -> None:
-        for member, content in members(load.tree / tree.archive):
-            path = f"{NODES}/{tree.path}/{member.path}"
-            if not load.add(path):
-                continue
-            with _told(load.tree / path), parent_of(load.tree, path, make=True) as (at, name):
-                if load.has_member(member, name, at):
-                    continue
-                if member.target is not None:
-                    load.symlink(name, at, member.target)
-                else:
-                    assert content is not None, "a member without a target is a file"
-                    load.write(name, at, member.mode, functools.partial(shutil.copyfileobj, content))
-            self._count(member.size)
-
-    def _opened(self) -> _Load:
+    def _opened(self) -> tuple[Release, Tree]:
         if self._load is None:
             raise RuntimeError("no release is open on the web root")
         return self._load
@@ -178,139 +224,11 @@ class WebRoot:
             self.objects_written += 1
 
 
-class _Load:
-    """One release on its way to the web root."""
-
-    def __init__(self, directory: Path, release: Release, earlier: list[InstalledRelease]) -> None:
-        self._directory = directory
-        self._release = release
-        self._complete = directory / RELEASES / release.folder
-        self._staged = directory / STAGING / release.folder
-        self.parts = directory / STAGING / f"{release.folder}.parts"
-        self.published = self._complete.is_dir()
-        self.tree = self._complete if self.published else make_folder(self._staged)
-        self.paths: set[str] = set()
-        self._numbers = itertools.count()
-        self._earlier: dict[str, Path] = {}
-        for other in earlier:
-            for obj in other.manifest.payload:
-                self._earlier.setdefault(obj.sha256, other.path / obj.path)
-        shutil.rmtree(self.parts, ignore_errors=True)
-        make_folder(self.parts)
-
-    def add(self, path: str) -> bool:
-        """Note that `path` belongs to the tree; False when it was noted before."""
-        if path in self.paths:
-            return False
-        self.paths.add(path)
-        return True
-
-    def has(self, obj: Object, name: str, at: int) -> bool:
-        """Whether the tree has `obj` already. A complete tree was verified when it was filled, a staged one is read."""
-        found = regular(name, at=at)
-        if found is None or found.st_size != obj.size or found.st_mode & 0o777 != _served(obj.mode):
-            return False
-        return self.published or _sha256(name, at) == obj.sha256
-
-    def has_member(self, member: Member, name: str, at: int) -> bool:
-        """Whether a complete tree has `member` already; what a staged one has of it is made again."""
-        if member.target is not None:
-            return link_target(name, at=at) == member.target
-        found = regular(name, at=at)
-        return (
-            self.published
-            and found is not None
-            and (found.st_size, found.st_mode & 0o777) == (member.size, member.mode)
-        )
-
-    def link(self, obj: Object, name: str, at: int) -> bool:
-        """Take `obj` from an earlier release's tree, if one has it."""
-        source = self._earlier.get(obj.sha256)
-        found = regular(source) if source else None
-        if source is None or found is None:
-            return False
-        if found.st_size != obj.size or found.st_mode & 0o777 != _served(obj.mode):
-            return False
-        part = self._part()
-        try:
-            os.link(source, part, follow_symlinks=False)
-        except OSError as error:  # other file system, too many links, or links to others' files forbidden: write it
-            logger.debug("cannot link %s: %s", source, error)
-            return False
-        os.rename(part, name, dst_dir_fd=at)
-        part.unlink(missing_ok=True)  # a rename onto another link of the same file leaves both
-        return True
-
-    def write(self, name: str, at: int, mode: int, pour: Callable[[BinaryIO], None]) -> None:
-        """Make `name` in the folder `at` with what `pour` writes; it appears whole, or not at all."""
-        part = self._part()
-        try:
-            with part.open("xb") as to:
-                os.fchmod(to.fileno(), mode)
-                pour(to)
-            os.rename(part, name, dst_dir_fd=at)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-
-    def symlink(self, name: str, at: int, target: str) -> None:
-        """Make `name` in the folder `at` a symbolic link to `target`."""
-        part = self._part()
-        part.symlink_to(target)
-        os.rename(part, name, dst_dir_fd=at)
-
-    def tidy(self) -> None:
-        """Remove what does not belong: in a staged tree anything unknown, in a complete one earlier node files."""
-        below = f"{NODES}/" if self.published else ""
-        tidy(self.tree / below, {path.removeprefix(below) for path in self.paths if path.startswith(below)})
-
-    def publish(self) -> None:
-        """Make the tree complete, and current."""
-        if not self.published:
-            os.sync()  # the bytes are on the disk before the names that vouch for them
-            self._staged.rename(self._complete)
-            sync_folder(self._complete.parent)  # and the tree before the link that leads to it
-        link = self._directory / self._release.name
-        if not leads_to(link, self._complete):
-            note_before(self._directory, self._release.name, self._part())
-            new = self._part()
-            new.symlink_to(Path(RELEASES, self._complete.name))
-            new.rename(link)
-            sync_folder(self._directory)
-            note_current(self._directory, self._release)
-
-    def _part(self) -> Path:
-        return self.parts / str(next(self._numbers))
-
-
-def _served(mode: int) -> int:
-    """A file's permission bits on the web root: `mode`, and readable, since the web server runs as another user."""
-    return (mode & 0o755) | 0o644
-
-
-def _pour(chunks: Iterable[bytes], to: BinaryIO) -> None:
-    for chunk in chunks:
-        to.write(chunk)
-
-
-def _sha256(name: str, at: int) -> str:
-    digest = hashlib.sha256()
-    with _opened_at(name, at) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _same(name: str, at: int, data: bytes, mode: int) -> bool:
-    found = regular(name, at=at)
-    if found is None or found.st_size != len(data) or found.st_mode & 0o777 != mode:
-        return False
-    with _opened_at(name, at) as file:
-        return file.read() == data
-
-
-def _opened_at(name: str, at: int) -> BinaryIO:
-    return os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at), "rb")
+def _inode(path: Path) -> int | None:
+    try:
+        return os.stat(path, follow_symlinks=False).st_ino
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ _TRICKS = (
     "/.releases/",
     "/.staging/",
     "/.before/",
+    "/.published/.catalog.json",
+    "/%2epublished/.index/",
     "/%2ereleases/",
     "/./.releases/",
     "//.releases/",
@@ -103,6 +106,30 @@ def test_of_the_registry_only_its_api_is_there(there: Journey, path: str) -> Non
     assert curl(there, "--path-as-is", f"{fronts(there)['registry']}{path}") in ("400", "404")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/root", "/root/", "/root/prod", "/root/prod/", "/root/prod/+api", "/+status", "/+search", "/+login"),
+        *("/root/prod/ansible", "/root/prod/ansible/1.0", "/root/base-1/", "/root/prod/+simple/../../base-1"),
+        *("/root/prod/%2e%2e/", "/root%2fprod%2f", "/root/prod//", "/root/prod/+Simple/", "/root/nothing/+simple/"),
+    ],
+)
+def test_of_the_index_only_published_pages_are_there(there: Journey, path: str) -> None:
+    url = f"{fronts(there)['index']}{path}"
+    assert curl(there, "--path-as-is", url) == "404"
+    assert curl(there, "--path-as-is", "--user-agent", "pip/26.0", url) == "404", "devpi has pages of its own for pip"
+    assert curl(there, f"{fronts(there)['index']}/root/prod/+simple/") == "200"
+
+
+def test_the_release_is_at_its_versioned_address_too(there: Journey) -> None:
+    web = fronts(there)["web"]
+    version = json.loads((there.site.root / "repos" / PROFILE / "manifest.json").read_bytes())["version"]
+    for path in ("/manifest.json", "/nodes/setup.sh", "/rpms/"):
+        assert curl(there, f"{web}/{PROFILE}@{version}{path}") == "200"
+    for path in (f"/{PROFILE}@0/", f"/{PROFILE}@", "/.published/", f"/{PROFILE}@{version}/../.index/", "/@/", "/..@/"):
+        assert curl(there, "--path-as-is", f"{web}{path}") == "404", path
+
+
 def test_podman_cannot_push(there: Journey) -> None:
     image = f"{there.site.registry}/library/alpine:3.11"
     there.node.run(["podman", "pull", "--quiet", image])
@@ -123,7 +150,7 @@ def test_devpi_can_neither_log_in_nor_upload(there: Journey, tmp_path: Path) -> 
         done = there.node.host.run([client, words[0], *known, *words[1:]], env=trust, check=False)
         return done.returncode, done.stdout + done.stderr
 
-    assert devpi("use", f"{fronts(there)['index']}/root/prod")[0] == 0
+    assert devpi("use", fronts(there)["index"])[0] == 0
     # Even with the right password.
     password = next(iter((there.site.root / "devpi").glob("*password*"))).read_text().strip()
     code, said = devpi("login", "root", "--password", password)

@@ -17,8 +17,9 @@ import requests
 import yaml
 
 from bundler.bundle.reader import Bundle
-from bundler.errors import BundleError, IntegrityError, SiteError, TrustError
+from bundler.errors import BundleError, IntegrityError, ProfileError, SiteError, TrustError
 from scripts.demo.hosts import HERE
+from scripts.demo.internet import Internet
 from scripts.demo.journey import Site, bundler, site
 from tests.e2e.story import SIZE, Months, a_client, repository, run, seen, size_of
 
@@ -206,9 +207,9 @@ def test_what_is_not_there_cannot_come_back(months: Months, there: Site) -> None
     there.install(months.bundles["1"])
     done = bundler(HERE, "rollback", "story", "--root", there.root, check=False)
     assert done.returncode == SiteError.exit_code
-    assert "the site has not an earlier release of story; it has: 1" in done.stderr
+    assert "an earlier release of story is not on this site; it has: 1" in done.stderr
     done = bundler(HERE, "rollback", "story", "9", "--root", there.root, check=False)
-    assert "the site has not story 9; it has: 1" in done.stderr
+    assert "story 9 is not on this site; it has: 1" in done.stderr
 
 
 def test_a_release_whose_bytes_are_gone_is_not_made_current(months: Months, there: Site) -> None:
@@ -220,4 +221,75 @@ def test_a_release_whose_bytes_are_gone_is_not_made_current(months: Months, ther
     before = seen(there)
     done = bundler(HERE, "rollback", "story", "--root", there.root, check=False)
     assert done.returncode == SiteError.exit_code
+    assert seen(there) == before
+
+
+def test_a_kept_release_stays_at_its_versioned_address(months: Months, there: Site) -> None:
+    """A cluster's upgrade reads from the old release and the new one for weeks."""
+    there.install(months.bundles["1"])
+    there.install(months.bundles["2"])
+    assert there.install(months.bundles["2"])["changed"] is False
+    _, first = run(there, "releases", "story")["releases"]
+    assert first["kept_at"] == f"{there.web}/story@1"
+    assert [release["url"] for release in run(there, "status")["releases"]] == [first["kept_at"], f"{there.web}/story"]
+
+    def found() -> list[int]:
+        urls = [f"{first['kept_at']}/files/files.example/version.txt", f"{first['wheels_kept_at']}thing/"]
+        urls.append(f"http://{there.registry}/v2/team/app/manifests/{months.digest('1')}")
+        accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+        return [requests.get(url, headers=accept, timeout=10).status_code for url in urls]
+
+    assert found() == [200, 200, 200]
+    assert requests.get(f"{first['kept_at']}/files/files.example/version.txt", timeout=10).text == "1"
+    repository(f"{first['kept_at']}/rpms/rocky/9/own")
+    assert "thing-1.0" in requests.get(f"{first['wheels_kept_at']}thing/", timeout=10).text
+    run(there, "prune", "--keep", "1")
+    assert found() == [404, 404, 404]
+    run(there, "uninstall", "story")
+    assert [release["state"] for release in run(there, "releases")["releases"]] == ["not served"]
+
+
+def test_what_another_release_serves_is_taken_when_it_is_meant(
+    months: Months, upstream: Internet, there: Site, tmp_path: Path
+) -> None:
+    there.install(months.bundles["1"])
+    before = seen(there)
+    config = upstream.write_config(tmp_path / "config.yaml")
+    profile = tmp_path / "rival.yaml"
+
+    def build(*more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return bundler(HERE, "build", profile, "--output", tmp_path, "--config", config, *more, check=check)
+
+    document = {"name": "rival", "version": "1", "targets": [{"distro": "rocky", "release": "9"}]}
+    profile.write_text(yaml.safe_dump({**document, "images": ["docker.io/team/app:stable"]}))
+    bundle = Path(build().stdout.splitlines()[-1])
+    said = bundler(HERE, "install", bundle, "--dry-run", "--root", there.root).stdout
+    assert "it would be refused without --replace: rival 1 brings different content for what is served already" in said
+    done = bundler(HERE, "install", bundle, "--root", there.root, check=False)
+    assert done.returncode == SiteError.exit_code
+    assert "team/app:stable of story 1" in done.stderr
+    assert seen(there) == before
+    run(there, "install", bundle, "--replace")
+    assert seen(there)[1] == months.digest("3") != before[1]
+    done = bundler(HERE, "doctor", "--all", "--root", there.root, check=False)
+    assert "another release has taken what it serves: team/app:stable of rival 1" in done.stdout
+    assert "remedy for story 1: bundler uninstall rival, or" in done.stdout
+
+    # The same version again, once the profile has changed.
+    profile.write_text(yaml.safe_dump({**document, "files": ["https://files.example/version.txt"]}))
+    old = bundle.read_bytes()
+    done = build(check=False)
+    assert done.returncode == ProfileError.exit_code
+    assert "rival-1.tar is rival 1 with different content" in done.stderr
+    assert bundle.read_bytes() == old
+    assert build("--replace").returncode == 0
+    done = bundler(HERE, "install", bundle, "--root", there.root, check=False)
+    assert done.returncode == SiteError.exit_code
+    assert "rival 1 is on this site with different content" in done.stderr
+    run(there, "install", bundle, "--replace")
+    assert [(each["version"], each["state"]) for each in run(there, "releases", "rival")["releases"]] == [
+        ("1", "served"),
+        ("1", "kept"),
+    ]
+    run(there, "uninstall", "rival", "--purge")
     assert seen(there) == before

@@ -22,6 +22,7 @@ from bundler.errors import IntegrityError, SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, Ports, SiteConfig
 from bundler.site.index import WheelIndex, index_name, initialise
+from bundler.site.releases import Release
 from bundler.site.services import devpi
 from bundler.site.services.unprivileged import Identity
 from bundler.site.session import LOCAL, new_session
@@ -30,6 +31,7 @@ from tests.kinds.wheels.indexes import make_wheel, wheel_files
 from tests.site.content import MemoryContent, make_object
 from tests.site.tunnel import tunnel
 
+ZEROS = "0" * 12  # of every id here
 FILE = "wheels/tiny-1.0-py3-none-any.whl"
 TINY = make_wheel(wheel_files("tiny", "1.0", "py3-none-any") | {"tiny/data.txt": "x" * 300_000})
 METADATA: Mapping[str, Json] = {
@@ -38,6 +40,10 @@ METADATA: Mapping[str, Json] = {
     "version": "1.0",
     "summary": "made for a test",
 }
+
+
+def release(name: str, version: str, digit: str = "0") -> Release:
+    return Release(name, version, digit * 64)
 
 
 def newer(version: str) -> tuple[Object, Mapping[str, Json], MemoryContent]:
@@ -102,17 +108,17 @@ def test_the_password_is_random_and_for_nobody_else(server: SiteConfig, tmp_path
 
 def test_a_release_is_seen_when_it_is_committed(server: SiteConfig, tmp_path: Path) -> None:
     index = WheelIndex(server)
-    index.open("demo", "1.0+a")
+    index.open(release("demo", "1.0+a"))
     index.stage(make_object(FILE, TINY), METADATA, MemoryContent({FILE: TINY}))
     assert (index.objects_written, index.bytes_written) == (1, len(TINY))
     assert "prod" not in get(server, "/root")["result"]["indexes"]
     index.commit()
-    assert bases(server) == ["root/demo-1.0@a"]
+    assert bases(server) == ["root/demo-1.0@a-000000000000"]
 
     # The same again adds nothing.
     again = WheelIndex(server)
     content = MemoryContent({FILE: TINY})
-    again.open("demo", "1.0+a")
+    again.open(release("demo", "1.0+a"))
     again.stage(make_object(FILE, TINY), METADATA, content)
     serial = get(server, "/+status")["result"]["serial"]
     again.commit()
@@ -133,62 +139,62 @@ def test_a_release_is_seen_when_it_is_committed(server: SiteConfig, tmp_path: Pa
 def test_an_upgrade_takes_the_place_of_its_release_only(server: SiteConfig) -> None:
     for name, version, wheel in (("up", "1", "1.1"), ("other", "1", "1.2"), ("up", "2", "1.3")):
         index = WheelIndex(server)
-        index.open(name, version)
+        index.open(release(name, version))
         index.stage(*newer(wheel))
         index.commit()
-    assert {"root/up-2", "root/other-1"} <= set(bases(server))
-    assert "root/up-1" not in bases(server)
+    assert {f"root/up-2-{ZEROS}", f"root/other-1-{ZEROS}"} <= set(bases(server))
+    assert f"root/up-1-{ZEROS}" not in bases(server)
 
     without = WheelIndex(server)  # the next version brings no wheels: the earlier ones go
-    without.open("up", "3")
+    without.open(release("up", "3"))
     without.commit()
     assert not [base for base in bases(server) if base.startswith("root/up-")]
 
     index = WheelIndex(server)
-    index.remove("other", "1", purge=False)
-    assert "root/other-1" not in bases(server)
-    assert "other-1" in get(server, "/root")["result"]["indexes"]
-    index.remove("other", "1", purge=True)
-    index.remove("other", "1", purge=True)
-    assert "other-1" not in get(server, "/root")["result"]["indexes"]
+    index.remove(release("other", "1"), purge=False)
+    assert f"root/other-1-{ZEROS}" not in bases(server)
+    assert f"other-1-{ZEROS}" in get(server, "/root")["result"]["indexes"]
+    index.remove(release("other", "1"), purge=True)
+    index.remove(release("other", "1"), purge=True)
+    assert f"other-1-{ZEROS}" not in get(server, "/root")["result"]["indexes"]
 
 
 def test_two_releases_never_share_an_index(server: SiteConfig) -> None:
     first = WheelIndex(server)
-    first.open("a-1", "2")
+    first.open(release("a-1", "2"))
     first.stage(*newer("2.1"))
     second = WheelIndex(server)
-    second.open("a", "1-2")
-    with pytest.raises(SiteError, match="belongs to a-1 2"):
+    second.open(release("a", "1-2"))
+    with pytest.raises(SiteError, match=r"belongs to a-1 2 0{64}"):
         second.stage(*newer("2.1"))
 
 
 def test_damaged_bytes_are_never_stored(server: SiteConfig) -> None:
     index = WheelIndex(server)
-    index.open("damaged", "1")
+    index.open(release("damaged", "1"))
     flipped = TINY[:-1] + bytes([TINY[-1] ^ 1])
     with pytest.raises(IntegrityError):
         index.stage(make_object(FILE, TINY), METADATA, MemoryContent({FILE: flipped}))
     assert index.objects_written == 0
-    assert get(server, "/root/damaged-1")["result"]["projects"] == []
+    assert get(server, "/root/damaged-1-000000000000")["result"]["projects"] == []
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
     initialise(tmp_path / "devpi")
     index = WheelIndex(SiteConfig(address="127.0.0.1", root=str(tmp_path)))
-    index.open("demo", "1")
+    index.open(release("demo", "1"))
     with pytest.raises(SiteError, match="does not answer"):
         index.stage(make_object(FILE, TINY), METADATA, MemoryContent({FILE: TINY}))
 
 
 def test_a_site_that_never_had_wheels_needs_no_index(tmp_path: Path) -> None:
     index = WheelIndex(SiteConfig(address="127.0.0.1", root=str(tmp_path)))
-    index.open("demo", "1")
+    index.open(release("demo", "1"))
     index.commit()
 
 
 def test_every_version_has_an_index_name_that_devpi_takes() -> None:
-    assert index_name("demo", "1.0+build.2") == "demo-1.0@build.2"
+    assert index_name(release("demo", "1.0+build.2")) == "demo-1.0@build.2-000000000000"
 
 
 class Warehouse:
@@ -258,7 +264,7 @@ def test_an_index_of_the_sites_own(tmp_path: Path) -> None:
 
         def load(content: MemoryContent, obj: Object) -> WheelIndex:
             index = WheelIndex(config)
-            index.open("demo", "1")
+            index.open(release("demo", "1"))
             index.stage(obj, METADATA, content)
             index.commit()
             return index

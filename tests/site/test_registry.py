@@ -101,7 +101,7 @@ def test_the_own_registry_is_written_to_behind_its_front(
     finally:
         manager.stop()
     with pytest.raises(SiteError, match=f"the registry at {tmp_path}/run/registry/socket does not answer"):
-        store.remove("library/hello", "1")
+        store.remove_tag("library/hello", "1")
 
 
 def test_nothing_can_be_pulled_before_the_commit(registry: RunningRegistry, content: MemoryContent) -> None:
@@ -201,32 +201,35 @@ def test_a_prefix_of_an_external_registry_is_kept(registry: RunningRegistry, con
 
 
 class TestRemove:
-    def test_a_tag_and_its_manifest_go(self, registry: RunningRegistry, content: MemoryContent) -> None:
+    def test_a_tag_goes_and_its_manifest_stays(self, registry: RunningRegistry, content: MemoryContent) -> None:
         store = store_at(registry.url)
         stage(store, content)
         store.commit()
-        store.remove("library/hello", "1")
+        store.remove_tag("library/hello", "1")
         assert registry.tags("library/hello") == []
-        store.remove("library/hello", "1")
-        store.remove("library/never", "1")
+        assert registry.digest("library/hello", digest_of(INDEX)) == digest_of(INDEX)
+        store.remove_tag("library/hello", "1")
+        store.remove_tag("library/never", "1")
 
-    def test_a_tag_that_shares_its_digest_stays(self, registry: RunningRegistry, content: MemoryContent) -> None:
+    def test_a_tag_goes_though_another_shares_its_digest(
+        self, registry: RunningRegistry, content: MemoryContent
+    ) -> None:
         store = store_at(registry.url)
         stage(store, content)
         stage(store, content, tag="2")
         store.commit()
-        store.remove("library/hello", "1")
-        assert "2" in registry.tags("library/hello")
+        store.remove_tag("library/hello", "1")
+        assert registry.tags("library/hello") == ["2"]
         assert registry.digest("library/hello", "2") == digest_of(INDEX)
 
-    def test_a_digest_in_use_stays(self, registry: RunningRegistry, content: MemoryContent) -> None:
+    def test_a_manifest_goes(self, registry: RunningRegistry, content: MemoryContent) -> None:
         store = store_at(registry.url)
         stage(store, content)
         store.commit()
-        store.remove("library/hello", digest_of(MANIFEST), keep={digest_of(MANIFEST)})
-        assert registry.digest("library/hello", digest_of(MANIFEST))
-        store.remove("library/hello", digest_of(MANIFEST))
+        store.remove_manifest("library/hello", digest_of(MANIFEST))
         assert registry.digest("library/hello", digest_of(MANIFEST)) is None
+        store.remove_manifest("library/hello", digest_of(MANIFEST))
+        store.remove_manifest("library/never", digest_of(MANIFEST))
 
 
 class TestCredentials:
@@ -262,7 +265,7 @@ class TestCredentials:
         stage(again, content)
         again.commit()
         assert again.objects_written == 0
-        again.remove("library/hello", "1")
+        again.remove_tag("library/hello", "1")
 
     def test_many_threads_are_asked_at_once(self, guarded: RunningRegistry, tmp_path: Path) -> None:
         """Each of them has sent a request without a log-in by the time that the first one learns of it."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bundler.bundle.manifest import Manifest
-from bundler.errors import IntegrityError, SiteError
+from bundler.errors import BundleError, IntegrityError, SiteError
 from bundler.model.node_files import NodeFile, NodeFiles, NodeTree
+from bundler.site import tree as web_tree
 from bundler.site.releases import Release
 from bundler.site.web import WebRoot
 from tests.site.archives import archive, entry, link
@@ -34,10 +35,15 @@ def load(root: Path, manifest: Manifest, content: MemoryContent) -> WebRoot:
     return web
 
 
+def publish(web: WebRoot, manifest: Manifest, nodes: NodeFiles) -> None:
+    web.finish(manifest.data, nodes)
+    web.commit()
+
+
 def install(root: Path, version: str, files: Mapping[str, bytes], node: str = "x\n") -> WebRoot:
     manifest = make_manifest(version, files)
     web = load(root, manifest, MemoryContent(files))
-    web.commit(manifest.data, NodeFiles((NodeFile("a/b.conf", node),)))
+    publish(web, manifest, NodeFiles((NodeFile("a/b.conf", node),)))
     return web
 
 
@@ -89,7 +95,7 @@ def test_new_node_files_replace_the_old_ones_only(root: Path) -> None:
     manifest = make_manifest("1.0", FIRST)
     web = WebRoot(root)
     web.open(Release(manifest.name, manifest.version, manifest.id))
-    web.commit(manifest.data, NodeFiles((NodeFile("other.conf", "y\n", mode=0o755),)))
+    publish(web, manifest, NodeFiles((NodeFile("other.conf", "y\n", mode=0o755),)))
     assert set(tree(root / "demo")) == {*FIRST, "manifest.json", "nodes/other.conf"}
     assert web.objects_written == 1
 
@@ -102,7 +108,7 @@ def test_an_upgrade_links_what_it_has_and_switches_at_the_end(root: Path) -> Non
     assert content.streamed == ["rpms/c.rpm"]
     assert set(tree(root / "demo")) == {*FIRST, "manifest.json", "nodes/a/b.conf"}
     old = (root / "demo").resolve()
-    web.commit(manifest.data, NodeFiles())
+    publish(web, manifest, NodeFiles())
     assert set(tree(root / "demo")) == {*SECOND, "manifest.json"}
     assert (root / "demo/rpms/a.rpm").samefile(old / "rpms/a.rpm")
     assert {r.version: r.current for r in web.releases()} == {"1.0": False, "2.0": True}
@@ -136,7 +142,7 @@ def test_an_interrupted_load_goes_on(root: Path) -> None:
     assert not (root / "demo").exists()
 
     content = MemoryContent(FIRST)
-    load(root, manifest, content).commit(manifest.data, NodeFiles())
+    publish(load(root, manifest, content), manifest, NodeFiles())
     assert sorted(content.streamed) == ["files/empty", "rpms/b.rpm"]
     assert set(tree(root / "demo")) == {*FIRST, "manifest.json"}
     assert (root / "demo/rpms/b.rpm").read_bytes() == FIRST["rpms/b.rpm"]
@@ -182,7 +188,7 @@ def test_an_executable_stays_one_and_private_becomes_readable(root: Path) -> Non
     files = {"files/tool": b"#!"}
     for mode, served in ((0o755, 0o755), (0o600, 0o644)):
         manifest = make_manifest(f"{mode:o}", files, mode=mode)
-        load(root, manifest, MemoryContent(files)).commit(manifest.data, NodeFiles())
+        publish(load(root, manifest, MemoryContent(files)), manifest, NodeFiles())
         assert stat.S_IMODE((root / "demo/files/tool").stat().st_mode) == served
 
 
@@ -203,7 +209,7 @@ def test_a_tree_comes_out_of_its_archive_once(root: Path, tmp_path: Path) -> Non
     manifest = make_manifest("1.0", files)
     for written in (True, False):
         web = load(root, manifest, MemoryContent(files))
-        web.commit(manifest.data, nodes)
+        publish(web, manifest, nodes)
         assert bool(web.objects_written) is written
         assert tree(root / "demo/nodes") == {
             "k/a.yml": (0o644, b"ours"),
@@ -212,5 +218,78 @@ def test_a_tree_comes_out_of_its_archive_once(root: Path, tmp_path: Path) -> Non
         }
         assert (root / "demo/nodes/k/up/r").is_symlink()
     web = load(root, manifest, MemoryContent(files))
-    web.commit(manifest.data, NodeFiles())
+    publish(web, manifest, NodeFiles())
     assert tree(root / "demo/nodes") == {}
+
+
+def release_of(manifest: Manifest) -> Release:
+    return Release(manifest.name, manifest.version, manifest.id)
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_node_files_of_a_served_tree_change_in_one_step(
+    root: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    """Nobody sees one file of the old ones beside one of the new; where the file system can."""
+    if not can_exchange:
+        monkeypatch.setattr(web_tree, "_EXCHANGE", 1 << 20)  # no flag that a kernel knows
+    install(root, "1.0", FIRST)
+    old = os.open(root / "demo/nodes", os.O_RDONLY)
+    manifest = make_manifest("1.0", FIRST)
+    web = load(root, manifest, MemoryContent(FIRST))
+    web.finish(manifest.data, NodeFiles((NodeFile("a/b.conf", "new\n"), NodeFile("c.conf", "c\n"))))
+    assert (root / "demo/nodes/a/b.conf").read_text() == "x\n"
+    before = web.state(release_of(manifest))
+    web.commit()
+    assert (root / "demo/nodes/a/b.conf").read_text() == "new\n"
+    with pytest.raises(FileNotFoundError):
+        os.stat("c.conf", dir_fd=old)
+    os.close(old)
+    assert before.links == web.state(release_of(manifest)).links
+
+
+def test_what_a_commit_has_changed_can_be_put_back(root: Path) -> None:
+    install(root, "1.0", FIRST)
+    served = tree(root / "demo")
+    manifest = make_manifest("2.0", SECOND)
+    web = load(root, manifest, MemoryContent(SECOND))
+    web.finish(manifest.data, NodeFiles())
+    before = web.state(release_of(manifest))
+    assert sorted(before.links) == [".published/demo@1.0", "demo"]
+    web.commit()
+    assert web.is_switched(release_of(manifest), before)
+    web.restore(release_of(manifest), before)
+    assert not web.is_switched(release_of(manifest), before)
+    assert tree(root / "demo") == served
+    assert web.state(release_of(manifest)) == before
+    assert [(each.version, each.published) for each in web.releases()] == [("1.0", "demo@1.0")]
+    # What was loaded is still there for the next try.
+    content = MemoryContent(SECOND)
+    publish(load(root, manifest, content), manifest, NodeFiles())
+    assert content.streamed == []
+    assert set(tree(root / "demo")) == {*SECOND, "manifest.json"}
+
+
+def test_what_is_taken_off_leaves_no_link(root: Path) -> None:
+    install(root, "1.0", FIRST)
+    web = install(root, "2.0", SECOND)
+    assert (root / ".before/demo").is_symlink(), "nginx falls back on it"
+    web.unlink("demo")
+    assert [path for path in root.rglob("*") if path.is_symlink()] == []
+    assert [(each.version, each.current, each.published) for each in web.releases()] == [
+        ("1.0", False, None),
+        ("2.0", False, None),
+    ]
+
+
+def test_a_broken_archive_changes_nothing(root: Path) -> None:
+    """Of a tree that is served already: it is read to its end before one file is replaced."""
+    files = {"files/tree.tar": b"no archive"}
+    manifest = make_manifest("1.0", files)
+    publish(load(root, manifest, MemoryContent(files)), manifest, NodeFiles((NodeFile("a.conf", "old\n"),)))
+    served = tree(root / "demo")
+    web = load(root, manifest, MemoryContent(files))
+    nodes = NodeFiles((NodeFile("a.conf", "new\n"),), trees=(NodeTree("k", "files/tree.tar"),))
+    with pytest.raises(BundleError, match="cannot be unpacked"):
+        web.finish(manifest.data, nodes)
+    assert tree(root / "demo") == served

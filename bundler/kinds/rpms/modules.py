@@ -2,8 +2,7 @@
 
 dnf hides every artifact of a stream that is neither enabled nor default, and an active stream hides the packages of
 the same name (or that provide it) from outside the stream. Formats: modulemd v1 and v2, modulemd-defaults v1
-(https://github.com/fedora-modularity/libmodulemd/tree/main/yaml_specs). Documents of other kinds (modulemd-obsoletes,
-translations) change no resolution in dnf's default configuration.
+(https://github.com/fedora-modularity/libmodulemd/tree/main/yaml_specs). Other documents do not change what dnf chooses.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import socket
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -16,23 +17,34 @@ from bundler.errors import SiteError
 from bundler.model.site import SiteConfig
 from bundler.site import login, tls
 from bundler.site.folders import make_folder, write_whole
+from bundler.site.releases import PUBLISHED
 from bundler.site.services import Store
 from bundler.site.services.daemon import Listen, Probe, Program
 from bundler.site.services.programs import find_program
 from bundler.site.sockets import Service, socket_of
 from bundler.templates import render
 
+CONNECTIONS = 16384  # of each worker: one machine can open some ten thousand, and others are to be served then too
+_FILES = 2 * CONNECTIONS + 1024  # a request that is passed on takes two
+_CONNECTIONS = re.compile(r"^([^#\n]*\bworker_connections\s+)(\d+)(?=\s*;)", re.MULTILINE)
+_EVENTS = re.compile(r"^\s*events\s*\{", re.MULTILINE)
 _USERS = ("nginx", "www-data", "nobody")
+# The pages and files of an index that nodes may read, see `bundler.site.publication`; and whether devpi is there.
+_INDEX = r'~ "^(/\+api|/root/(?<index>[A-Za-z0-9@._-]+)/\+(simple|f)(/[A-Za-z0-9@._+!/-]*)?)\z"'
 
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """One `server` block: a `root` to show, or a `location` to pass on to `backend`, a URL as nginx reads it."""
+    """One `server` block: a `root` to show, or a `location` to pass on to `backend`, a URL as nginx reads it.
+
+    `published` is the folder that says what of it nodes may read, with an open quote: the template closes it.
+    """
 
     what: str
     port: int
     setting: str
     probe: str
+    published: str
     root: str = ""
     location: str = "/"
     backend: str = ""
@@ -60,6 +72,8 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         servers=servers,
         tls=_tls(certificates),
         readers=_readers(config),
+        connections=CONNECTIONS,
+        files=_FILES,
     )
     make_folder(folder / "tmp")
     conf = folder / "nginx.conf"
@@ -72,6 +86,15 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         listens=tuple(Listen(host.strip("[]"), server.port, server.setting) for server in servers for host in _hosts()),
         probes=_probes(servers, config, certificates),
     )
+
+
+def enlarged(text: str) -> str | None:
+    """nginx.conf with room for CONNECTIONS in each worker; None where it has that already."""
+    if (found := _CONNECTIONS.search(text)) is None:
+        return _EVENTS.sub(rf"\g<0>\n    worker_connections {CONNECTIONS};", text, count=1)
+    if int(found[2]) >= CONNECTIONS:
+        return None
+    return f"{text[: found.start(2)]}{CONNECTIONS}{text[found.end(2) :]}"
 
 
 def configuration(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> tuple[str, tuple[Probe, ...]]:
@@ -123,22 +146,17 @@ def _listen_on() -> list[str]:
 
 
 def _servers(config: SiteConfig, web_root: Path) -> dict[Store, _Server]:
-    ports = config.ports
+    ports, published = config.ports, _quoted(web_root / PUBLISHED)[:-1]
     return {
-        "web": _Server("The web root", config.web_port, "ports.web", "/", root=_quoted(web_root)),
+        "web": _Server("The web root", config.web_port, "ports.web", "/", published, root=_quoted(web_root)),
         "registry": _Server(
-            "The registry",
-            ports.registry,
-            "ports.registry",
-            "/v2/",
+            *("The registry", ports.registry, "ports.registry", "/v2/", published),
             location="/v2/",
             backend=_behind(config, "registry"),
         ),
         "index": _Server(
-            "The index",
-            ports.index,
-            "ports.index",
-            "/+api",
+            *("The index", ports.index, "ports.index", "/+api", published),
+            location=_INDEX,
             backend=_behind(config, "devpi"),
             outside_url=config.index_url,
         ),

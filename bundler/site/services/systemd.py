@@ -33,6 +33,7 @@ _UNITS = Path("/etc/systemd/system")
 _QUADLETS = Path("/etc/containers/systemd")
 _QUADLET = _QUADLETS / "bundler-registry.container"
 _NGINX_CONF = Path("/etc/nginx/conf.d/bundler.conf")
+_NGINX_MAIN = Path("/etc/nginx/nginx.conf")
 _NGINX_DROP_IN = _UNITS / "nginx.service.d" / "bundler.conf"
 _UNIT_OF = {"registry": "bundler-registry.service", "devpi": "bundler-devpi.service", "nginx": "nginx.service"}
 _REGISTRY, _DEVPI = ACCOUNTS["registry"], ACCOUNTS["devpi"]  # users, and the names of their units
@@ -220,6 +221,7 @@ class SystemdManager:
             behind = [_UNIT_OF[name] for name in self._set_up.names() if name != "nginx"]
             drop_in = units.nginx_drop_in(behind, root=self._set_up.root)
             changed = self._write(_NGINX_DROP_IN, drop_in, drop_in, folder)
+        changed |= self._make_room(unit)
         changed |= self._changes.write(_NGINX_CONF, text)
         try:
             commands.run(["nginx", "-t", "-q"], hint=f"see what else is in {_NGINX_CONF.parent}")
@@ -227,6 +229,20 @@ class SystemdManager:
             _NGINX_CONF.unlink(missing_ok=True)  # the machine's nginx must still be able to start
             raise
         return _Wanted(unit, changed, probes)
+
+    def _make_room(self, unit: str) -> bool:
+        """Have nginx take more connections than one machine opens; whether that changed its own configuration."""
+        wanted = nginx.enlarged(_NGINX_MAIN.read_text()) if _NGINX_MAIN.is_file() else None
+        if wanted is None:
+            return False
+        if self._changes.has("started unit", unit):
+            return self._changes.write(_NGINX_MAIN, wanted)
+        logger.warning(
+            "nginx served others before, so %s stays as it is: one machine can take all its connections; set "
+            "worker_connections to %d there, and LimitNOFILE of nginx.service to twice that",
+            *(_NGINX_MAIN, nginx.CONNECTIONS),
+        )
+        return False
 
     def _write(self, path: Path, text: str, identity: str, folder: Path) -> bool:
         """Have `text` in the unit file `path`; whether that, or the rest of `identity`, is new since it last ran."""
