@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from bundler.errors import IntegrityError, SiteError
+from bundler.errors import BundleError, IntegrityError, SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, Ports, SiteConfig
 from bundler.site.index import WheelIndex, index_name, initialise
@@ -280,3 +280,43 @@ def test_an_index_of_the_sites_own(tmp_path: Path) -> None:
             load(MemoryContent({FILE: b"x"}), make_object(FILE, b"x"))
         warehouse.shows_pages = False  # an index whose pages lag behind: its refusal says that the file is there
         load(MemoryContent({FILE: TINY}), make_object(FILE, TINY))
+
+
+EVIL_FORMS: list[Mapping[str, Json]] = [
+    {":action": "remove_pkg", "filetype": "sdist", "sha256_digest": "0" * 64},
+    {"content": "x", "gpg_signature": "x"},
+    {'x"\r\nContent-Type: text/html\r\n\r\n': "y"},
+    {"summary": 'a"; filename="b'},
+    {"summary": "--boundary"},
+]
+
+
+@pytest.mark.parametrize("more", EVIL_FORMS, ids=str)
+def test_the_form_has_the_fields_that_bundler_names(tmp_path: Path, more: Mapping[str, Json]) -> None:
+    warehouse = Warehouse()
+    with serving(warehouse) as url:
+        external = ExternalIndex(upload_url=f"{url}/legacy/", simple_url=f"{url}/simple")
+        index = WheelIndex(SiteConfig(address="127.0.0.1", root=str(tmp_path), index=external))
+        index.stage(make_object(FILE, TINY), {**METADATA, **more}, MemoryContent({FILE: TINY}))
+    known = {":action", "protocol_version", "filetype", "pyversion", "sha256_digest"}
+    assert set(warehouse.fields) == known | set(METADATA)
+    assert warehouse.fields[":action"] == "file_upload"
+    assert warehouse.fields["filetype"] == "bdist_wheel"
+    assert warehouse.fields["sha256_digest"] == hashlib.sha256(TINY).hexdigest()
+    assert warehouse.fields["summary"] == more.get("summary", METADATA["summary"])
+    assert warehouse.files == {FILE.removeprefix("wheels/"): TINY}
+
+
+@pytest.mark.parametrize("text", ["two\r\nlines", "a\nb", "a\0b", "a\x85b", "a\u2028b", "a\x1b[2Jb"])
+def test_a_field_of_several_lines_is_not_sent(tmp_path: Path, text: str) -> None:
+    warehouse = Warehouse()
+    with serving(warehouse) as url:
+        external = ExternalIndex(upload_url=f"{url}/legacy/", simple_url=f"{url}/simple")
+        index = WheelIndex(SiteConfig(address="127.0.0.1", root=str(tmp_path), index=external))
+        with pytest.raises(BundleError, match="not one line of text for each field"):
+            index.stage(make_object(FILE, TINY), {**METADATA, "summary": text}, MemoryContent({FILE: TINY}))
+        quoted = 'wheels/tiny-1.0-py3-none-any".whl'
+        with pytest.raises(BundleError, match="not one line of text for each field"):
+            index.stage(make_object(quoted, TINY), METADATA, MemoryContent({quoted: TINY}))
+    assert not warehouse.fields
+    assert not warehouse.files

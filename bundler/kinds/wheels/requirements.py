@@ -106,9 +106,8 @@ def _file(location: str, lines: list[str], inputs: Inputs, read: Callable[[str],
 
 def _check(line: str, place: str) -> None:
     if line.startswith("-") and not line.startswith(("-e", "--editable")):
-        option = line.split("=")[0].split()[0]
         raise ProfileError(
-            f"{place}: {option} is not taken from a requirements file",
+            f"{place}: {line} is not taken from a requirements file",
             hint="say where packages come from by `wheels.index_url` in the profile",
         )
     requirement = _LINE_OPTION.split(line)[0]

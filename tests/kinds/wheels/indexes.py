@@ -105,7 +105,7 @@ class LocalIndex:
                 member = tarfile.TarInfo(f"{name}-{version}/{path}")
                 member.size = len(text.encode())
                 archive.addfile(member, io.BytesIO(text.encode()))
-        self._add(name, f"{name}-{version}.tar.gz", data.getvalue(), "")
+        self._add(name.replace("_", "-"), f"{name}-{version}.tar.gz", data.getvalue(), "")
         return data.getvalue()
 
     def _add(self, name: str, file_name: str, data: bytes, python: str) -> None:

@@ -37,10 +37,24 @@ def test_hashes_of_a_locked_file_stay() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("six\n--extra-index-url https://example.org\n", r"r\.txt:2: --extra-index-url is not taken"),
+        (
+            "six\n--extra-index-url https://example.org\n",
+            r"r\.txt:2: --extra-index-url https://example\.org is not taken",
+        ),
         ("-e git+https://example.org/x\n", r"r\.txt:1: .*build a wheel"),
         ("six = 1\n", r"r\.txt:1: 'six = 1' is neither"),
         ("-r r.txt\n", "includes itself"),
+        ("--find-links /tmp\nsix\n", r"r\.txt:1: --find-links /tmp is not taken"),
+        ("--pre --find-links /tmp\n", r"r\.txt:1: --pre --find-links /tmp is not taken"),
+        (
+            "--only-binary=:all: --index-url=http://e.org\n",
+            r"r\.txt:1: --only-binary=:all: --index-url=http://e.org is not taken",
+        ),
+        ("--prefer-binary-and-more\n", r"r\.txt:1: --prefer-binary-and-more is not taken"),
+        ("six --config-settings=a=b\n", r"r\.txt:1: --config-settings=a=b is not taken"),
+        ("six --hash=sha256:00 --global-option=x\n", r"--global-option=x is not taken"),
+        ("a @ https://e.org/${HOME}/a-1-py3-none-any.whl\n", "variables of the environment are not filled in"),
+        ("a @ file:///srv/a.tar.gz\n", "places to take a package from"),
     ],
 )
 def test_a_line_that_cannot_be_locked_is_named(text: str, expected: str) -> None:

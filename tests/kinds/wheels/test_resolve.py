@@ -301,11 +301,21 @@ def test_a_lock_is_what_the_real_python_would_install(
 
 
 @pytest.mark.network
-def test_a_real_package_that_has_only_source(resolved: Resolver) -> None:
-    items = resolved(
-        python=[OTHER], requirements=["docopt==0.6.2"], sdist=["docopt"], index_url="https://pypi.org/simple"
-    )
-    assert files_of(items)[0] == "docopt-0.6.2-py2.py3-none-any.whl"
+@pytest.mark.parametrize(
+    ("requirement", "project", "file_name"),
+    [
+        ("docopt==0.6.2", "docopt", "docopt-0.6.2-py2.py3-none-any.whl"),
+        ("pyramid-chameleon==0.3", "pyramid-chameleon", "pyramid_chameleon-0.3-py3-none-any.whl"),  # of devpi-web
+    ],
+)
+def test_a_real_package_that_has_only_source(
+    resolved: Resolver, requirement: str, project: str, file_name: str
+) -> None:
+    section = {"python": [OTHER], "requirements": [requirement], "index_url": "https://pypi.org/simple"}
+    with pytest.raises(ResolveError, match="only source, of ") as caught:
+        resolved(**section)
+    assert f"sdist: [{project}]" in caught.value.hint
+    assert file_name in files_of(resolved(**section, sdist=[project]))
 
 
 def test_a_build_that_fails_says_so(index: LocalIndex, resolved: Resolver) -> None:

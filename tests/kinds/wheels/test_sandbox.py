@@ -154,11 +154,11 @@ def test_a_build_that_requires_more_than_wheels_by_name(
 def test_what_a_build_adds_to_the_metadata_is_followed(index: LocalIndex, resolved: Resolver) -> None:
     """Old sources leave their requirements out of PKG-INFO; the wheel has them."""
     static = {"PKG-INFO": "Metadata-Version: 1.0\nName: source\nVersion: 1.0\n"}
-    index.add_sdist("source", "1.0", requires=["more"], static=static)
-    index.add_sdist("more", "1.0", requires=["most"], static={"PKG-INFO": ""})
+    index.add_sdist("source", "1.0", requires=["even-more"], static=static)
+    index.add_sdist("even_more", "1.0", requires=["most"], static={"PKG-INFO": ""})
     index.add_wheel("most", "1.0")
     items = resolved(python=[HERE], requirements=["source"], sdist="build", index_url=index.url)
-    assert [item.name for item in items][:-1] == ["more", "most", "source"]
+    assert [item.name for item in items][:-1] == ["even-more", "most", "source"]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def read_only(names: list[str] | None, built: dict[str, str]) -> None:
             )
         if url in built:
             found = Path(built[url]).read_bytes()
-        folder = Path(self.req.source_dir, f"{canonicalize_name(name)}.dist-info")
+        # pip takes what is before a hyphen for the name.
+        folder = Path(self.req.source_dir, f"{canonicalize_name(name).replace('-', '_')}.dist-info")
         folder.mkdir()
         (folder / "METADATA").write_bytes(found or _UNKNOWN.format(name, _version(self.req.link.filename)).encode())
         self.req.metadata_directory = str(folder)
