@@ -254,7 +254,7 @@ class _Devpi:
     def _log_in(self) -> str:
         if self._token is None:
             root = Credentials(username="root", password_file=str(self._data / PASSWORD_FILE))
-            login = dict(zip(("user", "password"), secret(root), strict=True))
+            login = dict(zip(("user", "password"), secret(root, own=True), strict=True))
             answer = self._http.call("POST", f"{self._url}/+login", json=login, expect=(200,))
             token = f"root:{answer.json()['result']['password']}"
             self._token = base64.b64encode(token.encode()).decode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import os
 import shutil
 import threading
 from collections import defaultdict
@@ -239,9 +240,16 @@ def discard_uploads(storage: Path) -> None:
     """Delete what broken uploads left in `storage`, the folder of a distribution registry that nobody pushes to now.
 
     Distribution itself does so after a week (`storage.maintenance.uploadpurging`), which a full disk cannot wait for.
+    The folder is the registry's user's: no link in it is followed.
     """
-    for session in storage.glob("docker/registry/v2/repositories/**/_uploads/*"):
-        shutil.rmtree(session, ignore_errors=True)
+    repositories = storage / "docker/registry/v2/repositories"
+    if not (repositories.is_dir() and repositories.resolve().is_relative_to(storage.resolve())):
+        return
+    for folder, sessions, _, at in os.fwalk(repositories):
+        if Path(folder).name == "_uploads":
+            for session in tuple(sessions):
+                shutil.rmtree(session, ignore_errors=True, dir_fd=at)
+            sessions.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,11 @@ The site's own registry and devpi listen on sockets (`bundler.site.sockets`): to
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import ssl
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,9 @@ from bundler.model.site import Credentials
 from bundler.site.sockets import connected
 
 LOCAL = "http://localhost"  # a service behind a socket
+
+
+_LONGEST = 1 << 16  # characters of a file with a password
 
 
 class _Trust(HTTPAdapter):
@@ -81,10 +87,14 @@ def new_session(
     return session
 
 
-def secret(credentials: Credentials) -> tuple[str, str]:
-    """The user and the password. Raises ConfigError."""
+def secret(credentials: Credentials, *, own: bool = False) -> tuple[str, str]:
+    """The user and the password; with `own` out of a file that whoever runs bundler made, and out of no other.
+
+    Raises ConfigError.
+    """
     try:
-        lines = Path(credentials.password_file).read_text().splitlines()
+        with open(credentials.password_file, opener=_own if own else None) as file:
+            lines = file.read(_LONGEST).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"cannot read the password of {credentials.username} from {credentials.password_file}: {error}",
@@ -93,3 +103,13 @@ def secret(credentials: Credentials) -> tuple[str, str]:
     if not (lines and lines[0]):
         raise ConfigError(f"{credentials.password_file} has no password", hint="put it into the file's first line")
     return credentials.username, lines[0]
+
+
+def _own(path: str, flags: int) -> int:
+    """Open a file of this user's, in a folder that may be somebody else's: what he puts in its place is not read."""
+    file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    found = os.fstat(file)
+    if found.st_uid == os.geteuid() and stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        return file
+    os.close(file)
+    raise PermissionError(errno.EPERM, "somebody else made it")

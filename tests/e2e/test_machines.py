@@ -178,6 +178,23 @@ def test_everything_runs_as_its_own_user(installed: World) -> None:
     )
     assert installed.admin.sh("podman ps --format '{{.Names}}'").split() == ["bundler-registry"]
     assert installed.admin.sh("stat -c '%a %U' /data/devpi/.root-password").split() == ["600", "root"]
+    _nobody_else_gets_at_them(installed.admin)
+
+
+def _nobody_else_gets_at_them(admin: Machine) -> None:
+    """What takes writes has no port, and a socket in a folder of its own; its data is its own as well."""
+    ports = admin.sh("ss -Hltn | awk '{print $4}' | sed 's/.*://' | sort -nu").split()
+    assert ports == ["80", "3141", "5000"]
+    for service in ("registry", "devpi"):
+        socket, owner = f"/data/run/{service}/socket", f"bundler-{service}"
+        assert admin.sh(f"stat -c '%a %U %G' /data/run/{service}").split() == ["2750", owner, "www-data"]
+        assert admin.sh(f"stat -c '%a %U' /data/{service}").split() == ["700", owner]
+        asking = f"curl -s -o /dev/null -w '%{{http_code}}' --unix-socket {socket} http://localhost/"
+        assert admin.sh(asking) in ("200", "404")
+        tries = (asking, f"ls /data/{service}", f"touch /data/run/{service}/x", "flock -n /data/.lock true")
+        for attempt in tries:
+            done = admin.run(["setpriv", "--reuid=12345", "--clear-groups", "sh", "-c", attempt], check=False)
+            assert done.returncode != 0, attempt
 
 
 @pytest.mark.parametrize("unit", _UNITS)
@@ -344,6 +361,7 @@ def test_without_an_engine_the_registry_runs_by_itself(installed: World, bare: l
     admin.run(["bundler", "install", _BUNDLE, "--site", "/root/site.yaml"])
     assert "rootfs" in admin.sh("systemctl show -P ExecStart bundler-registry")
     assert admin.sh("podman ps --quiet").strip() == ""
+    _nobody_else_gets_at_them(admin)
     test_units_are_sound(installed, "bundler-registry.service")
     node = installed.machines["node1"]
     node.sh(f"curl -fsS {installed.url}/nodes/setup.sh | sh")

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from bundler.errors import BundleError, IntegrityError, SiteError
+from bundler.errors import BundleError, ConfigError, IntegrityError, SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, Ports, SiteConfig
 from bundler.site.index import WheelIndex, index_name, initialise
@@ -185,6 +185,31 @@ def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
     index.open(release("demo", "1"))
     with pytest.raises(SiteError, match="does not answer"):
         index.stage(make_object(FILE, TINY), METADATA, MemoryContent({FILE: TINY}))
+
+
+@pytest.mark.parametrize("planted", ["link", "hard link", "pipe", "theirs"])
+def test_a_password_that_devpis_user_planted_is_not_read(tmp_path: Path, planted: str) -> None:
+    """The file lies in devpi's own folder: nothing of root's may be read by way of it."""
+    data, secret = tmp_path / "devpi", tmp_path / "shadow"
+    data.mkdir()
+    secret.write_text("root:$6$secret\n")
+    file = data / ".root-password"
+    if planted == "link":
+        file.symlink_to(secret)
+    elif planted == "hard link":
+        file.hardlink_to(secret)
+    elif planted == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_text("theirs")
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a file away")
+        os.chown(file, 12345, 12345)
+    index = WheelIndex(SiteConfig(address="127.0.0.1", root=str(tmp_path)))
+    index.open(release("demo", "1"))
+    with pytest.raises(ConfigError, match="cannot read the password of root") as caught:
+        index.stage(make_object(FILE, TINY), METADATA, MemoryContent({FILE: TINY}))
+    assert "secret" not in caught.value.message
 
 
 def test_a_site_that_never_had_wheels_needs_no_index(tmp_path: Path) -> None:

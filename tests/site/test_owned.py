@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import SiteError
+from bundler.inputs import keep_site, read_site
 from bundler.model.site import SiteConfig
 from bundler.site.owned import require_own
 from bundler.site.services.unprivileged import DYNAMIC
@@ -111,3 +112,18 @@ def test_nobody_can_hold_the_lock(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+
+
+def test_a_site_yaml_that_names_backends_is_taken_and_written_without(tmp_path: Path) -> None:
+    """They had ports in earlier versions."""
+    file = tmp_path / "site.yaml"
+    file.write_text(f"address: 192.0.2.1\nroot: {tmp_path}\nbackends: {{registry: 15000, index: 13141}}\n")
+    config = read_site(file, address=None, root=None)
+    before = os.umask(0)
+    try:
+        keep_site(config)
+    finally:
+        os.umask(before)
+    assert "backends" not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert read_site(file, address=None, root=None) == config

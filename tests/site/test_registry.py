@@ -167,6 +167,20 @@ def test_a_damaged_blob_never_arrives(registry: RunningRegistry, content: Memory
     assert registry.has_blob("library/hello", digest_of(LAYER))
 
 
+def test_what_a_link_of_the_registry_leads_to_is_not_deleted(tmp_path: Path) -> None:
+    theirs, storage = tmp_path / "theirs", tmp_path / "registry"
+    (theirs / "_uploads" / "session").mkdir(parents=True)
+    uploads = storage / "docker/registry/v2/repositories/a/_uploads"
+    (uploads / "session").mkdir(parents=True)
+    (uploads / "link").symlink_to(theirs)
+    (uploads.parent.parent / "b").symlink_to(theirs)
+    (uploads.parent.parent / "c").mkdir()
+    (uploads.parent.parent / "c" / "_uploads").symlink_to(theirs / "_uploads")
+    discard_uploads(storage)
+    assert not (uploads / "session").exists()
+    assert (theirs / "_uploads" / "session").is_dir()
+
+
 def test_a_damaged_manifest_ends_the_load_and_not_the_commit(content: MemoryContent) -> None:
     content.contents[object_with(INDEX).path] = INDEX[:-1] + b" "
     with pytest.raises(IntegrityError):
