@@ -53,9 +53,12 @@ def claims_of(manifest: Manifest) -> Claims:
             case {"repository": str(repository), "tags": [*tags], "digest": str(digest), **rest}:
                 manifests = rest.get("manifests")
                 children = manifests if isinstance(manifests, list) else []
-                digests = {str(child["digest"]) for child in children if isinstance(child, dict)}
-                claims.manifests.update((repository, each) for each in {digest, *digests})
-                claims.tags.update({(repository, str(tag)): digest for tag in tags})
+                named = {digest, *(str(child.get("digest")) for child in children if isinstance(child, dict))}
+                # What it does not bring is not its own, whatever it says of itself.
+                brought = named & {f"sha256:{obj.sha256}" for obj in item.objects}
+                claims.manifests.update((repository, each) for each in brought)
+                if digest in brought:
+                    claims.tags.update({(repository, str(tag)): digest for tag in tags})
             case {"metadata": {"name": str()}}:
                 claims.wheels.update({obj.path.rpartition("/")[2]: obj.sha256 for obj in item.objects})
     return claims

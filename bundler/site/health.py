@@ -39,7 +39,7 @@ def examine(site: Site) -> Iterator[Finding]:
 
 def _publication(site: Site) -> Iterator[Finding]:
     if is_interrupted(site.root):
-        said = "publishing a release was interrupted: nodes may see a part of it"
+        said = "publishing a release was interrupted, or is under way: nodes may see a part of it"
         yield Finding("publication", "failed", said, "bundler doctor --fix", mend=site.recover)
 
 

@@ -125,7 +125,7 @@ class Publication:
         for tag in sorted({tag for claims in gone for tag in claims.tags}):
             if digests := [claims.tags[tag] for claims in used if tag in claims.tags]:
                 self._registry.lead(*tag, digests)
-            else:
+            elif self._registry.leads_to(*tag) in [claims.tags.get(tag) for claims in gone]:
                 self._registry.remove_tag(*tag)
         for manifest in sorted(_manifests(gone) - _manifests(used)):
             self._registry.remove_manifest(*manifest)

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _DIGEST_HEADER = "Docker-Content-Digest"
 _MANIFEST_LIMIT = 4 << 20  # bytes
 _PUSHED_AT_ONCE = 4
+_NOBODYS = f"sha256:{'0' * 64}"
 
 # Without it, distribution 2.8 answers with a manifest converted to Docker's schema 1, of another digest.
 _ACCEPT = (
@@ -118,15 +119,16 @@ class RegistryStore:
     def restore(self, before: RegistryState, *, keep: Collection[tuple[str, str]]) -> None:
         """Undo what a commit has changed since `before`; manifests in `keep` stay, by repository and digest.
 
-        Raises SiteError when the registry does not answer, or refuses.
+        A registry that deletes nothing keeps what it took. Raises SiteError when it does not answer.
         """
         for repository, tag, digest in before.tags:
-            if digest is None:
-                self.remove_tag(repository, tag)
-            else:
+            if digest is not None:
                 self.lead(repository, tag, (digest,))
+            elif self._digest(repository, tag) is not None and self._deletes(repository):
+                self.remove_tag(repository, tag)
         for repository, digest in before.absent:
-            if (repository, digest) not in keep:
+            new = (repository, digest) not in keep and self._digest(repository, digest) is not None
+            if new and self._deletes(repository):
                 self.remove_manifest(repository, digest)
 
     def fetch(self, repository: str, digest: str, *, is_manifest: bool) -> Iterator[bytes]:
@@ -136,6 +138,10 @@ class RegistryStore:
         answer = self._client.request("GET", repository, path, expect=(200,), headers=headers, stream=True)
         with answer:
             yield from answer.iter_content(1 << 20)
+
+    def leads_to(self, repository: str, tag: str) -> str | None:
+        """Digest of what `tag` leads to; None when there is no such tag. Raises SiteError."""
+        return self._digest(repository, tag)
 
     def lead(self, repository: str, tag: str, digests: Sequence[str]) -> None:
         """Have `tag` lead to one of `digests`: it stays where it leads to one already, else the first is taken."""
@@ -229,6 +235,13 @@ class RegistryStore:
             "DELETE", repository, f"manifests/{reference}", expect=expect, actions="pull,push,delete"
         )
         return answer.status_code
+
+    def _deletes(self, repository: str) -> bool:
+        """Whether the registry deletes at all: it is asked to delete what nobody has."""
+        if self._delete(repository, _NOBODYS, expect=(202, 404, 400, 401, 403, 405)) in (202, 404):
+            return True
+        log.warning("the registry deletes nothing: what was pushed to %s stays there", repository)
+        return False
 
     def _count(self, sent: int) -> None:
         with self._lock:

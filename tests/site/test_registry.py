@@ -246,6 +246,39 @@ class TestRemove:
         store.remove_manifest("library/never", digest_of(MANIFEST))
 
 
+class TestRestore:
+    def test_tags_lead_where_they_led_and_new_manifests_go(
+        self, registry: RunningRegistry, content: MemoryContent
+    ) -> None:
+        old = registry.push_image("library/hello", "1")
+        store = store_at(registry.url)
+        stage(store, content)
+        stage(store, content, tag="2")
+        before = store.state()
+        store.commit()
+        assert registry.tags("library/hello") == ["1", "2"]
+        store.restore(before, keep={("library/hello", digest_of(MANIFEST))})
+        assert registry.tags("library/hello") == ["1"]
+        assert registry.digest("library/hello", "1") == old["digest"]
+        assert registry.digest("library/hello", digest_of(INDEX)) is None
+        assert registry.digest("library/hello", digest_of(MANIFEST)), "another release has it"
+
+    def test_a_registry_that_deletes_nothing_ends_no_recovery(
+        self, tmp_path: Path, free_port: Callable[[], int], content: MemoryContent, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("REGISTRY_STORAGE_DELETE_ENABLED", "false")
+        with running_registry(tmp_path / "registry", free_port()) as registry:
+            old = registry.push_image("library/hello", "1")
+            store = store_at(registry.url)
+            stage(store, content)
+            stage(store, content, tag="2")
+            before = store.state()
+            store.commit()
+            store.restore(before, keep=set())
+            assert registry.digest("library/hello", "1") == old["digest"]
+            assert registry.digest("library/hello", "2") == digest_of(INDEX)
+
+
 class TestCredentials:
     @pytest.fixture(params=["basic", "token"])
     def guarded(

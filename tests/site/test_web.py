@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from bundler.bundle.manifest import Manifest
-from bundler.errors import BundleError, IntegrityError, SiteError
+from bundler.errors import BundleError, IntegrityError, SiteError, SpaceError
 from bundler.model.node_files import NodeFile, NodeFiles, NodeTree
 from bundler.site import tree as web_tree
+from bundler.site import web as web_root
 from bundler.site.releases import Release
 from bundler.site.web import WebRoot
 from tests.site.archives import archive, entry, link
@@ -293,3 +295,23 @@ def test_a_broken_archive_changes_nothing(root: Path) -> None:
     with pytest.raises(BundleError, match="cannot be unpacked"):
         web.finish(manifest.data, nodes)
     assert tree(root / "demo") == served
+
+
+def test_node_files_of_a_served_tree_are_put_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(root, "1.0", FIRST)
+    manifest = make_manifest("1.0", FIRST)
+    web = load(root, manifest, MemoryContent(FIRST))
+    web.finish(manifest.data, NodeFiles((NodeFile("a/b.conf", "new\n"),)))
+    before = web.state(release_of(manifest))
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(web_root, "note_current", no_room)
+        with pytest.raises(SpaceError):
+            web.commit()
+    assert (root / "demo/nodes/a/b.conf").read_text() == "new\n"
+    web.restore(release_of(manifest), before)
+    assert (root / "demo/nodes/a/b.conf").read_text() == "x\n"
+    assert web.state(release_of(manifest)) == before
