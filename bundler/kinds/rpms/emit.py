@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-from bundler.kinds.rpms.attributes import RepositoryAttributes
+from bundler.kinds.rpms.attributes import PackageAttributes, RepositoryAttributes
 from bundler.model.items import Item
 from bundler.model.node_files import PASSWORD, NodeCheck, NodeFile, NodeFiles
 from bundler.model.site import Served
@@ -173,8 +173,7 @@ def _common_sample(
 ) -> str | None:
     """A package that every target has: the checks are the same on all nodes."""
     names: dict[str, set[str]] = {str(target): set() for target in targets}
-    for item in items:
-        if item.attributes.get("type") == "package":
-            names.setdefault(str(item.attributes["target"]), set()).add(item.name)
+    for item, package in PackageAttributes.among(items):
+        names.setdefault(package.target, set()).add(item.name)
     common = set.intersection(*names.values())
     return next((repo.sample for repo in repos if repo.sample in common), None)

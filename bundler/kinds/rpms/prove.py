@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.errors import ResolveError, TrustError
+from bundler.errors import BundleError, ResolveError, TrustError
 from bundler.kinds.rpms.attributes import AssumedMetadata, PackageAttributes, RepositoryAttributes, RequestAttributes
 from bundler.kinds.rpms.keys import takes_sha1
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
@@ -18,6 +18,7 @@ from bundler.kinds.rpms.records import COMPS
 from bundler.kinds.rpms.repodata import file_path, parse_repomd
 from bundler.kinds.rpms.signed import check_package
 from bundler.kinds.rpms.solve import closure
+from bundler.limits import Limit, LimitExceeded
 from bundler.model.items import Item, Object, objects_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 4
+_WHOLE = Limit("a repomd.xml or a key in a bundle", 4 << 20)
 _SHOWN = 10
 # What a URL starts with that nobody will ask: paths alone count.
 _ROOT = "https://bundle.invalid/"
@@ -96,7 +98,12 @@ class _Bundle:
         self._scratch = scratch
 
     def read(self, path: str) -> bytes:
-        return self.content.read(self._object(path))
+        obj = self._object(path)
+        try:
+            _WHOLE.check(obj.size)
+        except LimitExceeded as error:
+            raise error.of(BundleError, path) from None
+        return self.content.read(obj)
 
     def file(self, path: str) -> Path:
         obj = self._object(path)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bundler.errors import BundleError
-from bundler.model.items import Item
+from bundler.kinds.rpms.emit import emit
+from bundler.model.items import Item, Object
+from bundler.model.site import Served, SiteConfig
 
 from .conftest import Bench, Serve
 from .test_resolve import CENTOS7, OPENSTACK
+
+SERVED = Served(SiteConfig(address="192.168.10.10"), "demo", "1.0")
 
 
 @pytest.fixture
@@ -55,6 +61,45 @@ def test_what_nodes_are_taken_to_have(items: tuple[Item, ...], bench: Bench) -> 
     others = tuple(item for item in items if item is not request)
     (problem,) = bench.prove((*others, Item("rpms", "request", request.version, (), bare)))
     assert "nothing provides" in problem
+
+
+STRANGE = (None, 1, "", "x", [], ["x"], {}, {"x": None}, [[]])
+
+
+def test_whatever_attributes_say_ends_in_an_error_of_ours(items: tuple[Item, ...]) -> None:
+    """Each attribute of an item of each sort, left out and of every other shape."""
+    tried = 0
+    for sort in ("repository", "package", "request", "key"):
+        whole = next(item for item in items if item.attributes["type"] == sort)
+        others = tuple(item for item in items if item is not whole)
+        for name in whole.attributes:
+            bare = {key: value for key, value in whole.attributes.items() if key != name}
+            for attributes in (bare, *({**bare, name: value} for value in STRANGE)):
+                forged = replace(whole, attributes=attributes)
+                tried += 1
+                with suppress(BundleError):
+                    emit((*others, forged), SERVED)
+    assert tried > 200
+
+
+@pytest.mark.parametrize("missing", ["target", "repo", "nevra", "href"])
+def test_a_package_without_what_it_needs(items: tuple[Item, ...], bench: Bench, missing: str) -> None:
+    package = next(item for item in items if item.attributes["type"] == "package")
+    bare = {key: value for key, value in package.attributes.items() if key != missing}
+    forged = tuple(replace(item, attributes=bare) if item is package else item for item in items)
+    with pytest.raises(BundleError, match=f"attributes cannot be read: {missing}"):
+        emit(forged, SERVED)
+    with pytest.raises(BundleError, match=f"attributes cannot be read: {missing}"):
+        bench.prove(forged)
+
+
+def test_a_repomd_that_is_too_large_is_not_read(items: tuple[Item, ...], bench: Bench) -> None:
+    def forged(obj: Object) -> Object:
+        return replace(obj, size=1 << 40) if obj.path.endswith("repomd.xml") else obj
+
+    huge = tuple(replace(item, objects=tuple(map(forged, item.objects))) for item in items)
+    with pytest.raises(BundleError, match=r"repomd\.xml: it exceeds the limit of 4\.0 MiB"):
+        bench.prove(huge)
 
 
 def test_items_of_another_make(items: tuple[Item, ...], bench: Bench) -> None:
