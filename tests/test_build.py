@@ -6,11 +6,14 @@ import errno
 import hashlib
 import os
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bundler.build import LockFile, build
+from bundler.bundle.content import Content
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import Receipt
 from bundler.bundle.volumes import split
@@ -18,9 +21,11 @@ from bundler.errors import FetchError, IncompleteError, ProfileError, SpaceError
 from bundler.kinds.images.attributes import ImageAttributes, ManifestEntry, blob_path
 from bundler.kinds.images.oci import OCI_MANIFEST
 from bundler.kinds.wheels.attributes import LockAttributes
+from bundler.kinds.wheels.prove import prove
 from bundler.model.items import Download, Item, Object
 from bundler.model.lock import Lock
 from bundler.progress import Silent
+from bundler.transfer.http import CHUNK
 from tests.fakes.outside import CONFIG
 from tests.fakes.upstream import Fault, Upstream
 
@@ -66,7 +71,14 @@ def test_what_lacks_ends_the_transfer(server: Upstream, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tar"))
 
 
-def test_what_was_fetched_until_then_stays(server: Upstream, tmp_path: Path) -> None:
+def test_what_was_fetched_until_then_stays(server: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def later(items: tuple[Item, ...], content: Content) -> Iterator[str]:
+        """The proof of wheels, once something has come: it takes a moment only."""
+        while server.sent < 2 * CHUNK:
+            time.sleep(0.01)
+        return prove(items, content)
+
+    monkeypatch.setattr("bundler.kinds.wheels.prove.prove", later)
     lock = locked(server.put("/large", LARGE, Fault(pause=0.5)), lacking())
     with pytest.raises(IncompleteError):
         make(lock, tmp_path)
