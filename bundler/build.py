@@ -55,6 +55,10 @@ class LockFile:
     def store(self) -> Store:
         return Store(self.path.with_name(f"{self.path.name.removesuffix('.json')}.d"))
 
+    def fetched(self, name: str) -> Path:
+        """The document that says which files of the bundle `name` came from elsewhere than their sources say."""
+        return self.path.with_name(f"{name}.fetched.json")
+
     def read(self) -> Lock:
         """Raises ProfileError when it cannot be read, BundleError when it is no lock."""
         try:
@@ -190,6 +194,8 @@ def build(
             except (FetchError, IntegrityError):
                 forget(file.store)
                 raise
+            finally:
+                upstream.places.write(file.fetched(manifest.folder), lock.objects)
             for other in others:
                 other.give_way(target)
             writer.commit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import threading
 import time
@@ -22,6 +23,7 @@ from bundler.kinds.images.attributes import ImageAttributes, ManifestEntry, blob
 from bundler.kinds.images.oci import OCI_MANIFEST
 from bundler.kinds.wheels.attributes import LockAttributes
 from bundler.kinds.wheels.prove import prove
+from bundler.model.config import Config
 from bundler.model.items import Download, Item, Object
 from bundler.model.lock import Lock
 from bundler.progress import Silent
@@ -46,7 +48,13 @@ def lacking() -> Item:
 
 
 def make(
-    lock: Lock, folder: Path, *, allow_incomplete: bool = False, replace: bool = False, since: Receipt | None = None
+    lock: Lock,
+    folder: Path,
+    *,
+    allow_incomplete: bool = False,
+    replace: bool = False,
+    since: Receipt | None = None,
+    config: Config = CONFIG,
 ) -> Path:
     file = LockFile(folder / "demo-1.lock.json")
     return build(
@@ -54,13 +62,61 @@ def make(
         folder,
         file,
         folder,
-        config=CONFIG,
+        config=config,
         reuse=(),
         progress=Silent(),
         allow_incomplete=allow_incomplete,
         replace=replace,
         since=since,
     )
+
+
+def noted(folder: Path) -> list[dict[str, object]]:
+    document = json.loads((folder / "demo-1.fetched.json").read_bytes())
+    assert document["format"] == 1
+    return list(document["fetched"])
+
+
+def test_where_files_really_came_from_is_noted_beside_the_lock(server: Upstream, tmp_path: Path) -> None:
+    """A mirror, what it leads to, and a place as its source says, in a build that is interrupted once."""
+    server.put("/direct~x", b"direct")
+    direct = f"{server.url}/direct%7Ex"
+    server.put("/mirror/a", b"", Fault(status=302, headers={"Location": f"{server.url}/cdn/a?signature=hunter2"}))
+    server.put("/cdn/a?signature=hunter2", b"led")
+    server.put("/mirror/b", b"mirrored", *[Fault(status=404)] * 9)
+    dl = "https://dl.k8s.io"
+    made = {"direct": (direct, b"direct"), "a": (f"{dl}/a", b"led"), "b": (f"{dl}/b", b"mirrored")}
+    objects = tuple(
+        Object(f"files/{name}", len(data), hashlib.sha256(data).hexdigest(), Download(url))
+        for name, (url, data) in made.items()
+    )
+    lock = Lock("demo", "1", "0" * 64, (Item("files", "x", "1", objects),))
+    config = CONFIG.model_copy(update={"mirrors": {"https://dl.k8s.io/": f"{server.url}/mirror/"}, "jobs": 1})
+    with pytest.raises(FetchError, match="404"):
+        make(lock, tmp_path, config=config)
+    server.faults["/mirror/b"].clear()
+    bundle = make(lock, tmp_path, config=config)
+    assert noted(tmp_path) == [
+        {
+            "path": "files/a",
+            "sha256": hashlib.sha256(b"led").hexdigest(),
+            "source": "https://dl.k8s.io/a",
+            "places": [f"{server.url}/cdn/a"],
+        },
+        {
+            "path": "files/b",
+            "sha256": hashlib.sha256(b"mirrored").hexdigest(),
+            "source": "https://dl.k8s.io/b",
+            "places": [f"{server.url}/mirror/b"],
+        },
+    ]
+    assert b"mirror" not in bundle.read_bytes().replace(b"mirrored", b"")
+
+
+def test_without_mirrors_nothing_is_noted(server: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "demo-1.fetched.json").write_text('{"fetched": [{"path": 1}]}')
+    make(locked(server.put("/large", LARGE)), tmp_path)
+    assert not (tmp_path / "demo-1.fetched.json").exists()
 
 
 def test_what_lacks_ends_the_transfer(server: Upstream, tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ import json
 import logging
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bundler.errors import ConfigError
+from bundler.limits import Limit, LimitExceeded
 from bundler.model.config import Config
 
 logger = logging.getLogger(__name__)
@@ -21,6 +24,8 @@ logger = logging.getLogger(__name__)
 _DOCKER_HUB = "https://index.docker.io/v1/"  # the key under which `docker login` keeps docker.io
 _DOCKER_HUB_HOST = "registry-1.docker.io"  # where docker.io really answers
 _HELPER_TIMEOUT = 30
+_HELPER_LIMIT = Limit("what a credential helper says", 1 << 20)
+_SECRET_LIMIT = 64 << 10  # characters of a file's first line
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ def _from_file(path: Path, names: list[str]) -> Login | None:
                 helper = document.get("credsStore")
             if helper and (found := _from_helper(str(helper), name)):
                 return found
-    except (OSError, ValueError, AttributeError, TypeError, binascii.Error):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, binascii.Error):
         logger.warning("%s cannot be read as a file of registry log-ins; going on without it", path)
     return None
 
@@ -120,23 +125,46 @@ def _from_helper(helper: str, name: str) -> Login | None:
     if "/" in helper:
         return None
     try:
-        asked = subprocess.run(
-            [f"docker-credential-{helper}", "get"],
-            input=name.encode(),
-            capture_output=True,
-            timeout=_HELPER_TIMEOUT,
-            check=True,
-        )
-        found = json.loads(asked.stdout)
+        found = json.loads(_asked([f"docker-credential-{helper}", "get"], name.encode()))
         return Login(str(found["Username"]), str(found["Secret"]))
-    except (OSError, ValueError, KeyError, subprocess.SubprocessError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, LimitExceeded):
         logger.warning("docker-credential-%s gave no log-in for %s; going on without it", helper, name)
         return None
 
 
+def _asked(command: list[str], name: bytes) -> bytes:
+    """What a helper says within its time. Raises OSError when it fails, LimitExceeded when it says too much."""
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running,
+        _ended_by(running, _HELPER_TIMEOUT),
+    ):
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write(name)
+        running.stdin.close()
+        said = running.stdout.read(_HELPER_LIMIT.size + 1)
+        _HELPER_LIMIT.check(len(said))
+        if running.wait():
+            raise OSError(f"{command[0]} ended with {running.returncode}")
+        return said
+
+
+@contextmanager
+def _ended_by(running: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+    """Kill the process when the block ends, or before that when its time is over."""
+    over = threading.Timer(seconds, running.kill)
+    over.start()
+    try:
+        yield
+    finally:
+        over.cancel()
+        running.kill()
+
+
 def _secret(file: str, host: str) -> str:
     try:
-        return Path(file).expanduser().read_text().splitlines()[0].strip()
+        with Path(file).expanduser().open() as secret:
+            return secret.read(_SECRET_LIMIT).splitlines()[0].strip()
     except (OSError, IndexError, UnicodeDecodeError):
         raise ConfigError(
             f"credentials.{host}: cannot read a secret from {file}",

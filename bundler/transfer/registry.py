@@ -169,6 +169,10 @@ class Registry:
         with self.open(repository, what, digest) as whole:
             yield whole
 
+    def url(self, repository: str, what: str, digest: str) -> str:
+        """Where a blob or manifest is to be had without a mirror."""
+        return f"{_default_url(self.name)}/v2/{repository}/{what}/{digest}"
+
     def _patiently(self, repository: str, reference: str, attempt: Callable[[], T]) -> T:
         return retry(self._http.config.retries, self._named(repository, reference), attempt, stop=self._http.stopped)
 
@@ -239,7 +243,7 @@ class _Client:
                 response.close()
                 client.auth.token = None  # it has expired, or was for less
                 response = _do_request(client, url, method, headers=headers, stream=True)
-        except (ValueError, AttributeError) as error:  # how oras says that it cannot answer a challenge
+        except (ValueError, AttributeError, RecursionError) as error:  # how oras says that it cannot answer a challenge
             if isinstance(error, requests.RequestException):
                 raise
             raise self._no_login(url) from error

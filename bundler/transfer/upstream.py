@@ -21,6 +21,7 @@ from bundler.model.config import Config
 from bundler.model.items import Download, LocalFile, Made, Object, RegistryBlob, Source
 from bundler.transfer.http import Answer, Http
 from bundler.transfer.pack import pack
+from bundler.transfer.places import Places
 from bundler.transfer.pull import Pull, Sink
 from bundler.transfer.registry import Registry
 from bundler.transfer.retry import retry
@@ -57,6 +58,7 @@ class Upstream:
         self._base = base
         self.store = store
         self.witness = Witness()
+        self.places = Places()
         self._registries: dict[str, Registry] = {}
         self._guard = threading.Lock()
 
@@ -235,9 +237,12 @@ class Upstream:
         match obj.source:
             case Download(url):
                 with self._http.get(url, offset=offset, validator=validator) as answer:
+                    self.places.note(obj, url, str(answer.place))
                     yield answer
             case RegistryBlob(name, repository, digest, what):
-                with self.registry(name).open(repository, what, digest, offset=offset) as answer:
+                registry = self.registry(name)
+                with registry.open(repository, what, digest, offset=offset) as answer:
+                    self.places.note(obj, registry.url(repository, what, digest), str(answer.place))
                     yield answer
             case LocalFile(file):
                 yield _local_answer(self.local(file), offset)

@@ -96,6 +96,24 @@ def test_a_helper_is_asked_on_its_standard_input(home: Path, monkeypatch: pytest
     assert found("quay.io", "quay.io") == "quay.io:s"
 
 
+@pytest.mark.parametrize(
+    ("script", "seconds"),
+    [("exec cat /dev/zero", 5), ("exec sleep 60", 0.5), ("cat; exit 1", 5), ("echo '[['", 5), ("echo '[]'", 5)],
+)
+def test_a_helper_that_says_too_much_or_nothing_is_passed_over(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, script: str, seconds: float
+) -> None:
+    helper = home / "docker-credential-test"
+    helper.write_text(f"#!/bin/sh\n{script}\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(home), prepend=":")
+    monkeypatch.setattr("bundler.transfer.credentials._HELPER_TIMEOUT", seconds)
+    (home / ".docker").mkdir()
+    (home / ".docker" / "config.json").write_text(json.dumps({"credHelpers": {"quay.io": "test"}}))
+    assert found("quay.io", "quay.io") is None
+    assert "docker-credential-test gave no log-in for quay.io" in caplog.text
+
+
 def test_half_a_user_is_an_error() -> None:
     config = Config(credentials={"quay.io": HostCredentials(username="me")})
     with pytest.raises(ConfigError, match=r"credentials\.quay\.io"):

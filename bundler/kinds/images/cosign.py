@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from bundler.errors import ProfileError, ResolveError, TrustError
 from bundler.kinds.images.oci import ImageManifest, explain, parse_manifest
 from bundler.kinds.images.reference import Reference
+from bundler.limits import Limit, LimitExceeded
 
 if TYPE_CHECKING:
     from bundler.transfer.registry import Registry
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _TYPE = "cosign container image signature"
 _PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 _SIGNATURE = "dev.cosignproject.cosign/signature"
+_SIGNATURES = Limit("the signatures of one image", 100, "signatures")
 _KEY_LIMIT, _PAYLOAD_LIMIT = 64 << 10, 64 << 10
 
 Key: TypeAlias = "Callable[[bytes, bytes], None]"  # takes a signature and what it is over; raises InvalidSignature
@@ -83,10 +85,13 @@ def _signatures(reference: Reference, digest: str, registry: Registry) -> Iterat
         manifest, _ = parse_manifest(raw.data, raw.media_type)
         if not isinstance(manifest, ImageManifest):
             raise ValueError("it is an index")
+        _SIGNATURES.check(len(manifest.layers))
         for layer in manifest.layers:
             signature = (layer.annotations or {}).get(_SIGNATURE)
             if layer.media_type == _PAYLOAD and signature and layer.size <= _PAYLOAD_LIMIT:
                 yield b64decode(signature, validate=True), registry.blob(reference.repository, layer.digest, layer.size)
+    except LimitExceeded as error:
+        raise error.of(ResolveError, f"images {reference}: the signatures of {digest}") from None
     except (ValueError, binascii.Error) as error:
         raise TrustError(
             f"images {reference}: its cosign signature cannot be read: {explain(error)}", hint=hint
@@ -98,5 +103,5 @@ def _vouches(key: Key, signature: bytes, payload: bytes, digest: str) -> bool:
         key(signature, payload)
         critical = json.loads(payload)["critical"]
         return bool((critical["type"], critical["image"]["docker-manifest-digest"]) == (_TYPE, digest))
-    except (InvalidSignature, ValueError, KeyError, TypeError):
+    except (InvalidSignature, ValueError, KeyError, TypeError, RecursionError):
         return False

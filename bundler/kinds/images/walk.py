@@ -25,6 +25,7 @@ from bundler.kinds.images.oci import (
 )
 from bundler.kinds.images.platform import Platform
 from bundler.kinds.images.reference import Reference
+from bundler.limits import Limit, LimitExceeded
 from bundler.model.items import Json, Object, RegistryBlob
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 Wanted: TypeAlias = "frozenset[Platform] | Literal['all']"
 
+# An image for all platforms, with an attestation for each, has some thirty.
+_MANIFESTS = Limit("the manifests of one image", 1000, "manifests")
+_OBJECTS = Limit("the manifests, configs and layers of one image", 20_000, "objects")
 _DEEPEST = 3  # levels of indexes within indexes
 
 
@@ -79,6 +83,7 @@ class Walk:
         self._registry = upstream.registry(reference.registry)
         self._upstream = upstream
         self._keys = keys
+        self._manifests_read = 0
 
     @property
     def top(self) -> ManifestEntry:
@@ -193,6 +198,7 @@ class Walk:
                 "with its layers to a registry of yours",
             )
         obj = self.objects.get(digest)
+        self._within(_OBJECTS, len(self.objects) + 1)
         if obj is not None and obj.size != size:
             self._refuse(f"its manifests give {digest} two sizes, {obj.size} and {size}", hint="report it upstream")
         source = RegistryBlob(self.reference.registry, self.reference.repository, digest, what)
@@ -200,6 +206,8 @@ class Walk:
 
     def _read(self, wanted: str, descriptor: Descriptor | None = None) -> Manifest:
         """Fetch a manifest by tag or digest, and hold it against the descriptor that named it."""
+        self._manifests_read += 1
+        self._within(_MANIFESTS, self._manifests_read)
         raw = self._registry.manifest(self.reference.repository, wanted)
         if descriptor and descriptor.size != len(raw.data):
             self._refuse(
@@ -227,13 +235,18 @@ class Walk:
         return frozenset([config.for_platform] if config.for_platform else [])
 
     def _read_config(self, descriptor: Descriptor) -> bytes:
-        if descriptor.size > MANIFEST_LIMIT:
-            self._refuse(f"a config of {descriptor.size} bytes is too large", hint="4 MiB is the most that is read")
+        self._within(Limit(f"an image's config, {descriptor.digest}", MANIFEST_LIMIT), descriptor.size)
         return self._registry.blob(self.reference.repository, descriptor.digest, descriptor.size)
 
     def _check_depth(self, depth: int) -> None:
         if depth >= _DEEPEST:
             self._refuse(f"its indexes are nested more than {_DEEPEST} deep", hint="choose another tag or image")
+
+    def _within(self, limit: Limit, found: int) -> None:
+        try:
+            limit.check(found)
+        except LimitExceeded as error:
+            raise error.of(ResolveError, f"images {self.reference}") from None
 
     def _refuse(self, why: str, *, hint: str) -> NoReturn:
         raise ResolveError(f"images {self.reference}: {why}", hint=hint)

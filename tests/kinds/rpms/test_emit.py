@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bundler.errors import BundleError
+from bundler.kinds.rpms.attributes import PackageAttributes
 from bundler.kinds.rpms.emit import emit
 from bundler.model.items import Item
 from bundler.model.node_files import NodeFile
@@ -37,7 +38,15 @@ def repository(name: str, of: Target = ROCKY9, **changes: Any) -> Item:
 
 
 def package(name: str, target: Target = ROCKY9) -> Item:
-    return Item("rpms", name, "1-1", (), {"type": "package", "target": str(target)})
+    words = PackageAttributes(
+        repo="baseos",
+        target=str(target),
+        nevra=f"{name}-1-1.x86_64",
+        arch="x86_64",
+        href=f"Packages/{name}-1-1.x86_64.rpm",
+        sourcerpm="",
+    )
+    return Item("rpms", name, "1-1", (), words.as_json())
 
 
 def only(files: tuple[NodeFile, ...]) -> NodeFile:

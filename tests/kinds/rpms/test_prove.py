@@ -10,7 +10,7 @@ import pytest
 
 from bundler.errors import BundleError
 from bundler.kinds.rpms.emit import emit
-from bundler.model.items import Item, Object
+from bundler.model.items import Item, Json, Object
 from bundler.model.site import Served, SiteConfig
 
 from .conftest import Bench, Serve
@@ -63,7 +63,7 @@ def test_what_nodes_are_taken_to_have(items: tuple[Item, ...], bench: Bench) -> 
     assert "nothing provides" in problem
 
 
-STRANGE = (None, 1, "", "x", [], ["x"], {}, {"x": None}, [[]])
+STRANGE: tuple[Json, ...] = (None, 1, "", "x", [], ["x"], {}, {"x": None}, [[]])
 
 
 def test_whatever_attributes_say_ends_in_an_error_of_ours(items: tuple[Item, ...]) -> None:
