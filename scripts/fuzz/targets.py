@@ -50,6 +50,7 @@ from bundler.recipes.kubespray.tree import read_archive
 from bundler.sections import items_by_section
 from bundler.site.archive import members
 from bundler.site.site import Site
+from scripts.fuzz.closed_side import read_items, read_registry_image, read_statement, show_items
 
 # On the memory's own file system: a file for each input.
 _FOLDER = Path(tempfile.mkdtemp(prefix="bundler-fuzz-", dir="/dev/shm"))
@@ -264,6 +265,10 @@ def targets() -> tuple[Target, ...]:
         Target("beside", _read_beside, [b"{}", b'{"format": 1}', Statement.of(manifest).data, _ENVELOPE]),
         Target("archive", _unpack, [_archive()]),
         Target("tree", _read_tree, [_archive()]),
+        Target("items", read_items, [bytes(40)]),
+        Target("shown", show_items, [bytes(40)]),
+        Target("registry-image", read_registry_image, [bytes(40)]),
+        Target("statement", read_statement, [bytes(40)]),
         Target("profile", _read_profile, [profile]),
         Target("site", _read_site, [b"address: a\ntls: self-signed\n"]),
         Target(

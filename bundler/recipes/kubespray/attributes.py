@@ -34,7 +34,7 @@ class KubesprayAttributes(Attributes):
     type: Literal["kubespray"] = "kubespray"
     tree: ObjectPath
     vars: dict[Variable, JsonValue]
-    python: tuple[Annotated[str, StringConstraints(pattern=r"^3\.\d{1,2}$")], ...]
+    python: tuple[Annotated[str, StringConstraints(pattern=r"^3\.\d{1,2}$")], ...] = Field(min_length=1)
     variables: dict[Variable, Line]
     images: tuple[ImageName, ...] = Field(description="what was asked for, by original names")
     files: tuple[Line, ...] = Field(description="what was asked for, by original URLs")
