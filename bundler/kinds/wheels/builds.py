@@ -204,9 +204,7 @@ def _any_platform(tags: list[Tag]) -> bool:
 def _interpreters(environment: Environment, *, any_version: bool) -> Iterator[Interpreter]:
     """The Pythons to build with: this one, since most wheels are pure, then the very version where it is installed."""
     same = sys.version_info[:2] == environment.release
-    if any_version or same:
-        this = Interpreter.of(sys.executable)
-        assert this is not None
+    if (any_version or same) and (this := Interpreter.of(sys.executable)) is not None:
         yield this
     if not same and platform.machine() == environment.arch:
         named = shutil.which("python{}.{}".format(*environment.release))

@@ -81,7 +81,9 @@ def too_large(url: str, limit: int, what: str) -> RefusedError:
 
 def keep_within(patience: float) -> None:
     """Set every bound. `patience`: seconds after which whoever sends next to nothing is given up."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     # pip asks lsb_release and rustc for words about this machine, to tell each index.
     replace(session, "user_agent", lambda: f"pip/{pip.__version__}")
     sys.addaudithook(_start_nothing)
