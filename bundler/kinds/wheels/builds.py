@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 # A symbol's version as it stands in the string table of an ELF file (the LSB's "Symbol Versioning").
 _GLIBC_SYMBOL = re.compile(rb"\bGLIBC_(\d+)\.(\d+)")
 _BACKEND = Path(__file__).with_name("enclosed") / "backend.py"
+_DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
+_UNPACKED_LIMIT = 16 << 30  # bytes of all files of a wheel
 _ROUNDS = 5  # a build asks for more once or twice
 _ANSWER_LIMIT = 64 << 10  # bytes of its first line
 
@@ -175,16 +178,24 @@ def misfit(wheel: Path, environment: Environment) -> str | None:
         return f"the build gave {'.'.join(sorted(map(str, tags)))}"
     if _any_platform(fitting):
         return None
-    needed = glibc_needed(wheel)
+    try:
+        needed = glibc_needed(wheel)
+    except _DAMAGED as error:
+        return f"the build gave a damaged archive: {error}"
     if needed > environment.glibc:
         return f"the build needs glibc {needed[0]}.{needed[1]}"
     return None
 
 
 def glibc_needed(wheel: Path) -> tuple[int, int]:
-    """The newest version of glibc that a file inside `wheel` names; (0, 0) when none does."""
+    """The newest version of glibc that a file inside `wheel` names; (0, 0) when none does.
+
+    Raises BadZipFile and what else zipfile does for a damaged one.
+    """
     newest = (0, 0)
     with zipfile.ZipFile(wheel) as archive:
+        if sum(member.file_size for member in archive.infolist()) > _UNPACKED_LIMIT:
+            raise zipfile.BadZipFile(f"it unpacks to more than {_UNPACKED_LIMIT} bytes")
         for member in archive.infolist():
             with archive.open(member) as file:
                 if file.read(4) != b"\x7fELF":
@@ -204,9 +215,7 @@ def _any_platform(tags: list[Tag]) -> bool:
 def _interpreters(environment: Environment, *, any_version: bool) -> Iterator[Interpreter]:
     """The Pythons to build with: this one, since most wheels are pure, then the very version where it is installed."""
     same = sys.version_info[:2] == environment.release
-    if any_version or same:
-        this = Interpreter.of(sys.executable)
-        assert this is not None
+    if (any_version or same) and (this := Interpreter.of(sys.executable)) is not None:
         yield this
     if not same and platform.machine() == environment.arch:
         named = shutil.which("python{}.{}".format(*environment.release))

@@ -54,9 +54,10 @@ _ENVIRON = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 _ASK = (
-    "import json, platform, sys; print(json.dumps([sys._base_executable, sys.base_prefix, platform.python_version(), "
-    "platform.machine(), platform.libc_ver()]))"
+    "import json, platform, sys; print(json.dumps([sys._base_executable, sys.base_prefix, "
+    "'.'.join(map(str, sys.version_info[:3])), platform.machine(), platform.libc_ver()]))"
 )
+_ANSWERS_WITHIN = 60  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,21 @@ class Interpreter:
 
     @classmethod
     def of(cls, python: str) -> Interpreter | None:
-        """The one that `python` starts; None where it is none: version managers put stand-ins on the PATH."""
-        done = subprocess.run([python, "-I", "-c", _ASK], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        """The one that `python` starts; None where it is none: version managers put stand-ins on the PATH.
+
+        None also where it was made for another C library than glibc, as the nodes have it.
+        """
         try:
+            done = subprocess.run(
+                [python, "-I", "-c", _ASK], stdin=subprocess.DEVNULL, capture_output=True, timeout=_ANSWERS_WITHIN
+            )
             program, prefix, version, machine, (library, glibc) = json.loads(done.stdout)
             major, minor = glibc.split(".")[:2]
-        except ValueError:
+        except (OSError, ValueError, subprocess.TimeoutExpired):
             return None
         if library != "glibc":
             return None
-        return cls(program, prefix, Environment(version.rstrip("+"), machine, (int(major), int(minor))))
+        return cls(program, prefix, Environment(version, machine, (int(major), int(minor))))
 
 
 class Sandbox:

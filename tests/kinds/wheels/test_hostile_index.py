@@ -12,6 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
@@ -171,6 +172,18 @@ class TestLinks:
         good: dict[str, object] = {"filename": name, "url": f"../../files/{name}", "hashes": {}}
         index.answers["/simple/a/"] = sends(JSON, page({"filename": local.name, "url": link, "hashes": {}}, good))
         assert resolved(python=["3.12"], requirements=["a"], index_url=index.url)[0].version == "1.0"
+
+    def test_a_file_name_that_leads_elsewhere(self, index: LocalIndex, resolved: Resolver, tmp_path: Path) -> None:
+        """Escaped slashes: what is fetched stays below its folder, and so does what goes into the bundle."""
+        index.add_sdist("a", "1.0")
+        place = f"{str(tmp_path).replace('/', '%2F')}%2Fa-1.0.tar.gz"
+        data = (index.folder / "files" / "a-1.0.tar.gz").read_bytes()
+        index.answers[f"/files/{place}"] = sends("application/gzip", data)
+        link = f'<a href="/files/{place}#sha256={hashlib.sha256(data).hexdigest()}">a-1.0.tar.gz</a>'
+        index.answers["/simple/a/"] = sends(HTML, link.encode())
+        with suppress(ResolveError, FetchError):
+            resolved(python=["3.11"], requirements=["a"], sdist="build", index_url=index.url)
+        assert not (tmp_path / "a-1.0.tar.gz").exists()
 
     def test_a_base_that_is_not_of_the_web(self, index: LocalIndex, resolved: Resolver, local: Path) -> None:
         text = (

@@ -130,6 +130,8 @@ if __name__ == "__main__":
     try:
         enclose(spec)
         for name, limit in spec["limits"].items():
+            _, hard = resource.getrlimit(getattr(resource, name))
+            limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
             resource.setrlimit(getattr(resource, name), (limit, limit))
         give_up_power(spec["user"])
     except (OSError, KeyError, ValueError) as error:

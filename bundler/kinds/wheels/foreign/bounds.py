@@ -81,7 +81,9 @@ def too_large(url: str, limit: int, what: str) -> RefusedError:
 
 def keep_within(patience: float) -> None:
     """Set every bound. `patience`: seconds after which whoever sends next to nothing is given up."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     # pip asks lsb_release and rustc for words about this machine, to tell each index.
     replace(session, "user_agent", lambda: f"pip/{pip.__version__}")
     sys.addaudithook(_start_nothing)
@@ -98,21 +100,21 @@ def _start_nothing(event: str, _: object) -> None:
 
 
 def _pace(patience: float) -> None:
-    """Every byte of an answer, with or without TLS, passes here; `patience` also bounds the wait for the first."""
+    """Every byte of an answer, with or without TLS, passes here. What counts is the time that is waited for it."""
     readinto: Callable[..., int | None] = socket.SocketIO.readinto
 
     def paced(self: Any, buffer: Any) -> int | None:
-        now = time.monotonic()
-        since, came = getattr(self, "pace", (now, 0))
-        if now - since >= patience:
-            if came < SLOWEST * patience:
-                raise RefusedError("fetch", f"{asked.url}: only {came} bytes came in {now - since:.0f} seconds")
-            since, came = now, 0
+        begun = time.monotonic()
         count = readinto(self, buffer)
-        self.pace = since, came + (count or 0)
-        self.total = getattr(self, "total", 0) + (count or 0)
-        if self.total > FILE_LIMIT:
+        waited, came, total = getattr(self, "pace", (0.0, 0, 0))
+        waited, came, total = waited + time.monotonic() - begun, came + (count or 0), total + (count or 0)
+        if total > FILE_LIMIT:
             raise too_large(asked.url, FILE_LIMIT, "a file")
+        if waited >= patience:
+            if came < SLOWEST * patience:
+                raise RefusedError("fetch", f"{asked.url}: only {came} bytes came in {waited:.0f} seconds")
+            waited, came = 0.0, 0
+        self.pace = waited, came, total
         return count
 
     replace(socket.SocketIO, "readinto", paced)
