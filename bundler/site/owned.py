@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bundler.errors import SiteError
 from bundler.model.site import SITE_FILE
-from bundler.site.services.unprivileged import ACCOUNTS, DYNAMIC
+from bundler.site.services.unprivileged import ACCOUNTS
 
 # Below the root, where they are: bundler runs programs out of these, reads configs and keys, and writes.
 _OURS = (SITE_FILE, "services", "services/*", "run", "tls", "login", "repos", "repos/.*")
@@ -79,11 +79,16 @@ def _require(path: Path, *, sticky: bool = False, data: bool = False) -> None:
 
 
 def _is_service(user: int) -> bool:
-    return user in DYNAMIC or _name(user) in ACCOUNTS.values()
+    """Whether `user` is a service's: with an account of that name, or with none, or none any more."""
+    return _account(user) in (None, *ACCOUNTS.values())
 
 
 def _name(user: int) -> str:
+    return _account(user) or f"user {user}"
+
+
+def _account(user: int) -> str | None:
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:
-        return f"user {user}"
+        return None

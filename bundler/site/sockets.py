@@ -35,8 +35,8 @@ def socket_of(config: SiteConfig, service: Service) -> Path:
 def guard(path: Path, owner: int, group: int) -> Path:
     """Have the folder of the socket `path`, for the user `owner` and the group `group` of nginx's workers."""
     make_folder(path.parent.parent)
-    # setgid: the socket gets nginx's group.
-    keep_folder(path.parent, mode=0o2750, owner=owner, group=group)
+    # setgid: the socket gets nginx's group. Where it is not root's to start, nginx runs as the owner.
+    keep_folder(path.parent, mode=0o2750 if os.geteuid() == 0 else 0o700, owner=owner, group=group)
     return path.parent
 
 

@@ -30,8 +30,8 @@ def make(root: Path, *names: str) -> Path:
 
 def test_a_root_of_root_is_taken(tmp_path: Path) -> None:
     root = make(tmp_path / "site", "services/registry", "registry", "devpi", "tls", "run/registry", "repos/.releases")
-    for data in ("registry", "run/registry"):
-        os.chown(root / data, DYNAMIC[5], DYNAMIC[5])
+    for data, user in (("registry", DYNAMIC[5]), ("run/registry", DYNAMIC[5]), ("devpi", 12345)):
+        os.chown(root / data, user, user)  # an account that an uninstall has taken away leaves its number
     (root / "repos/.before").symlink_to(".releases")
     require_own(root)
     require_own(tmp_path / "not" / "there")

@@ -190,6 +190,21 @@ def test_of_a_closed_folder_a_program_sees_what_it_needs_and_no_more(tmp_path: P
     assert (tmp_path / "closed" / "secret" / "file").read_text() == "not mine"
 
 
+@as_root
+def test_a_closed_folder_without_mount_namespaces_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "unshare").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    closed = tmp_path / "closed"
+    (closed / "x").mkdir(parents=True)
+    for folder in (closed, tmp_path):
+        folder.chmod(0o700)
+    with pytest.raises(SiteError, match="is closed to others") as caught:
+        Launcher(identity(closed / "x"), closed / "x").command(["/bin/true"])
+    assert "chmod o+x /" in caught.value.hint
+
+
 def test_a_root_that_is_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
     config = SiteConfig(address="127.0.0.1", root=f"/{'r' * 86}")
     assert len(str(socket_of(config, "registry"))) == 107

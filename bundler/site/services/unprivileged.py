@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bundler.errors import SiteError
 from bundler.site.folders import make_folder, write_whole
+from bundler.site.host import commands
 from bundler.site.services.programs import find_program
 from bundler.site.sockets import UMASK, Service
 
@@ -74,10 +75,7 @@ class Launcher:
         for folder, inside in closed.items():
             view = str(make_folder(self.folder / "view"))
             started = ("/bin/sh", "-c", _THROUGH, "sh", view, str(folder), *map(str, sorted(inside)), "--", *started)
-        if closed:
-            unshare = find_program("unshare", hint=_UTIL_LINUX)
-            return (unshare, "--mount", "--propagation", "private", *started)
-        return started
+        return (*_unshared(next(iter(closed))), *started) if closed else started
 
 
 def identity(folder: Path) -> Identity:
@@ -96,6 +94,17 @@ def identity(folder: Path) -> Identity:
             raise SiteError("there is no free user id for a service", hint=f"free one from {DYNAMIC[0]} on")
         write_whole(file, f"{number}\n".encode(), 0o644)
     return Identity(number, number)
+
+
+def _unshared(closed: Path) -> tuple[str, ...]:
+    """What gives a program a mount namespace of its own. Raises SiteError, naming `closed`, where there is none."""
+    command = (find_program("unshare", hint=_UTIL_LINUX), "--mount", "--propagation", "private")
+    if not commands.succeeds((*command, "true")):
+        raise SiteError(
+            f"{closed} is closed to others, and this machine has no mount namespaces to lead a service through it",
+            hint=f"`chmod o+x {closed}`, or use a root, and a Python, that others may enter",
+        )
+    return command
 
 
 def _has_account(number: int) -> bool:
