@@ -109,15 +109,15 @@ class Publication:
             logger.warning("publishing %s %s was interrupted: it is undone", before.name, before.version)
             self._put_back(before)
 
-    def take_away(self, going: Iterable[InstalledRelease], staying: Iterable[InstalledRelease], *, purge: bool) -> None:
+    def take_away(self, going: Sequence[InstalledRelease], staying: Sequence[InstalledRelease], *, purge: bool) -> None:
         """Take the releases `going`, which are not published any more, from the registry and the index.
 
         What one of `staying` uses stays; what had been taken from it leads to its content again. Raises SiteError.
         """
         self.let_read(staying)
-        for release in going if self._index else ():
-            assert self._index is not None
-            self._index.remove(release, purge=purge)
+        if self._index:
+            for release in going:
+                self._index.remove(release, purge=purge)
         if self._registry is None:
             return
         used = [claims_of(each.manifest) for each in sorted(staying, key=lambda each: not each.current)]

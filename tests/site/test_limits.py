@@ -123,15 +123,6 @@ def test_readers_that_take_nothing(running: SiteConfig) -> None:
         others_are_served(running)
 
 
-def test_every_front_is_limited(running: SiteConfig) -> None:
-    for port in ports(running):
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as each:
-            each.sendall(
-                b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y%s\r\n" % (n, b"y" * 8000) for n in range(6))
-            )
-            assert b" 400 " in each.recv(1024)
-
-
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
