@@ -35,7 +35,7 @@ _WRONG_URL = (
     requests.exceptions.MissingSchema,
     requests.exceptions.TooManyRedirects,
 )
-# What a request ends with that got no whole answer.
+# What a request ends with that got no whole answer; a limit may be that of whoever takes the bytes.
 UNANSWERED = (requests.RequestException, urllib3.exceptions.HTTPError, LimitExceeded)
 _TRANSIENT = {408, 425, 429}
 _REMEDIES = {

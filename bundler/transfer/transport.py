@@ -91,6 +91,11 @@ class _Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = self._watched
         return manager
 
+    def close(self) -> None:
+        if self._guarded:
+            self._guarded.close()
+        super().close()
+
     def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):  # type: ignore[no-untyped-def]
         lead = _lead(request)
         if lead and self._guarded:

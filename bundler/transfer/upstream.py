@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from bundler.errors import FetchError, IntegrityError, ProfileError
-from bundler.limits import Limit, LimitExceeded
+from bundler.limits import Limit
 from bundler.model.config import Config
 from bundler.model.items import Download, LocalFile, Made, Object, RegistryBlob, Source
 from bundler.transfer.http import Answer, Http
@@ -128,10 +128,7 @@ class Upstream:
                     bound.check(len(data))
             return bytes(data)
 
-        try:
-            return retry(self.config.retries, location, attempt, stop=self.stopped)
-        except LimitExceeded as error:
-            raise error.of(FetchError, location) from None
+        return retry(self.config.retries, location, attempt, stop=self.stopped)
 
     def reach(self, url: str) -> None:
         """See that `url` would be answered, without taking anything. Raises FetchError."""
@@ -149,10 +146,7 @@ class Upstream:
             self.witness.doubts()
         with to.open("wb") as file, self._doubted():
             sink = _Hashed(file, limit)
-            try:
-                self._pull(url, sink, size=size, verified=sha256 is not None)
-            except LimitExceeded as error:
-                raise error.of(FetchError, url) from None
+            self._pull(url, sink, size=size, verified=sha256 is not None)
         if sha256 not in (None, sink.digests().sha256):
             raise _changed(url, sink.digests().sha256, str(sha256))
 
@@ -193,12 +187,10 @@ class Upstream:
     def digests(self, location: str) -> Digests:
         """Size and digests of what lies at a URL or a local path, which is read once and not kept."""
         self.witness.doubts()
-        sink = _Hashed(limit=Limit("a file whose size nobody states (`largest_file`)", self.config.largest_file))
+        sink = _Hashed()
         if _is_url(location):
-            try:
-                self._pull(location, sink, size=None, verified=False)
-            except LimitExceeded as error:
-                raise error.of(FetchError, location) from None
+            sink = _Hashed(limit=Limit("a file whose size nobody states (`largest_file`)", self.config.largest_file))
+            self._pull(location, sink, size=None, verified=False)
         else:
             for chunk in file_chunks(self.local(location)):
                 sink.write(chunk)

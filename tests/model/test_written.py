@@ -98,3 +98,30 @@ def test_set_changes_values_and_makes_the_way() -> None:
 @pytest.mark.parametrize("key", ["name.deeper", "rpms.repos.7.id", "rpms.repos.first.id"])
 def test_set_at_no_place_is_an_error(key: str) -> None:
     assert f"--set {key}=1" in message("name: x\nrpms: {repos: [{id: a}]}\n", **{key: "1"})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("name: " + "[" * 100_000, "100 levels", id="brackets"),
+        pytest.param("name: " + "{a: " * 100_000, "100 levels", id="mappings"),
+        pytest.param(
+            "a0: &a0 {k: v}\n" + "".join(f"a{n}: &a{n}\n  <<: [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)),
+            "2000000 nodes",
+            id="merges",
+        ),
+        pytest.param("name: &a [*a]", "within itself", id="a ring"),
+    ],
+)
+def test_yaml_that_grows_is_refused(text: str, words: str) -> None:
+    """PyYAML's loaders would end the process, or take all memory."""
+    assert words in message(text)
+    assert message(text).startswith("p.yaml: ")
+
+
+def test_a_setting_that_nests_without_end_is_refused() -> None:
+    assert "there is no such place" in message("name: x", rpms="[" * 100_000)
+
+
+def test_aliases_that_people_write_are_taken() -> None:
+    assert parse("name: &n demo\nrpms: {repos: [{id: *n}]}").rpms == Section(repos=(Repository(id="demo"),))

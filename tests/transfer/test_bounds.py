@@ -147,6 +147,26 @@ def test_what_never_ends_is_refused(hasty: Upstream, answer: Answer, words: str)
     assert f"{url}/x" in caught.value.message
 
 
+def test_a_token_that_is_nested_without_end_is_none(tmp_path: Path, server: Server) -> None:
+    challenge = Fault(status=401, headers={"WWW-Authenticate": f'Bearer realm="{server.url}/token",service="s"'})
+    server.put("/v2/", b"{}", challenge)
+    server.put("/v2/org/app/manifests/1", b"{}", *[challenge] * 9)
+    server.put("/token?service=s", b"[" * 500_000)
+    config = HASTY.model_copy(update={"mirrors": {"example.org": server.url}})
+    with (
+        Upstream(config, base=tmp_path, store=Store(tmp_path / "store")) as outside,
+        pytest.raises(FetchError, match="there is none for it"),
+    ):
+        outside.registry("example.org").manifest("org/app", "1")
+
+
+@pytest.mark.parametrize("value", ["9" * 40_000, "Mon, 01 Jan 99999999999 00:00:00 GMT", "-1", "1e999", "x" * 40_000])
+def test_a_wait_that_nobody_can_mean_is_not_waited_for(hasty: Upstream, server: Server, value: str) -> None:
+    began = time.monotonic()
+    assert hasty.read(server.put("/x", b"x", Fault(status=429, headers={"Retry-After": value})), limit=10) == b"x"
+    assert time.monotonic() - began < 3
+
+
 def test_a_file_of_unknown_size_is_bounded_by_the_config(tmp_path: Path) -> None:
     config = HASTY.model_copy(update={"largest_file": 1 << 20})
     with (

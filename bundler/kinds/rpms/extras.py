@@ -12,7 +12,9 @@ from xml.etree import ElementTree as ET
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import NEVRA
+from bundler.limits import Limit, LimitExceeded
 
+_ADVISORY = Limit("one advisory", 500_000, "elements")  # those of whole distributions have some 10,000
 _GROUP_LISTS = ("grouplist", "optionlist")
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
@@ -60,11 +62,13 @@ def updateinfo_for(updateinfo: BinaryIO, nevras: Container[NEVRA], what: str) ->
 
     Nothing at all when there is no such advisory. Raises ResolveError when `updateinfo` is no updateinfo.xml.
     """
-    started = False
+    started, elements = False, 0
     try:
         events = ET.iterparse(updateinfo, events=("start", "end"))  # noqa: S314 - as above
         root = next(events)[1]
         for event, element in events:
+            elements += event == "start"
+            _ADVISORY.check(elements)
             if event == "end" and element.tag == "update":
                 if _cut_advisory(element, nevras):
                     if not started:
@@ -73,6 +77,9 @@ def updateinfo_for(updateinfo: BinaryIO, nevras: Container[NEVRA], what: str) ->
                     element.tail = "\n"
                     yield ET.tostring(element, encoding="utf-8")
                 root.clear()
+                elements = 0
+    except LimitExceeded as error:
+        raise error.of(ResolveError, f"{what}: updateinfo.xml") from None
     except ET.ParseError as error:
         raise _unreadable(what, "updateinfo.xml", error) from None
     if started:

@@ -22,6 +22,7 @@ from bundler.recipes.kubespray.tree import (
     DEFAULTS,
     FURTHER_DEFAULTS,
     PACKAGES,
+    PACKED,
     ROLE_VARS,
     Tree,
     parse_variables,
@@ -94,7 +95,7 @@ def _tree(spec: Spec, upstream: Upstream) -> tuple[Tree, dict[str, Json]]:
     source: dict[str, Json]
     if location.startswith(("http://", "https://")):
         archive = upstream.scratch / "kubespray.tar.gz"
-        upstream.download(location, archive, sha256=spec.sha256)
+        upstream.download(location, archive, sha256=spec.sha256, limit=PACKED)
         found = upstream.digests(str(archive))
         tree = read_archive(archive, location)
         source = {"url": location, "sha256": found.sha256, "size": found.size}

@@ -31,6 +31,7 @@ FURTHER_DEFAULTS = (
 _NEEDED = (*DEFAULTS, *ROLE_VARS, PACKAGES, REQUIREMENTS)
 _WANTED = {*_NEEDED, *FURTHER_DEFAULTS, _GALAXY}
 _FILE_LIMIT = 8 << 20
+PACKED = Limit("a source archive", 1 << 30)
 _MEMBERS = Limit("the members of a source archive", 100_000, "members")
 _UNPACKED = Limit("a source archive, decompressed", 2 << 30)
 

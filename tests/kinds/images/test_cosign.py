@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bundler.errors import ProfileError, TrustError
+from bundler.errors import ProfileError, ResolveError, TrustError
 from bundler.transfer.upstream import Upstream
 from tests.kinds.images.registries import OCI_CONFIG, OCI_MANIFEST, RunningRegistry
 from tests.kinds.images.test_resolve import MULTI_AMD64, MULTI_INDEX, one, resolved
@@ -124,3 +124,20 @@ def test_what_is_no_key(internet: RunningRegistry, upstream: Upstream, tmp_path:
     (tmp_path / "key.pub").write_bytes(content)
     with pytest.raises(ProfileError, match=r"key\.pub is no public key in PEM"):
         one(entry("docker.io/team/unsigned:1", "key.pub"), upstream)
+
+
+def test_signatures_without_end_are_not_fetched(internet: RunningRegistry, upstream: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "cosign.pub").write_bytes(pem(ec.generate_private_key(ec.SECP256R1())))
+    repository = "library/signed-often"
+    digest = str(internet.push_image(repository, "1")["digest"])
+    layer = internet.push_blob(repository, b"{}", PAYLOAD)
+    layer |= {"annotations": {"dev.cosignproject.cosign/signature": "AA=="}}
+    document: dict[str, object] = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": internet.push_blob(repository, b"{}", OCI_CONFIG),
+        "layers": [layer] * 101,
+    }
+    internet.push_manifest(repository, document, f"{digest.replace(':', '-')}.sig")
+    with pytest.raises(ResolveError, match="limit of 100 signatures"):
+        one(entry("signed-often:1", "cosign.pub"), upstream)

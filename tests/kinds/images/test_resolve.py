@@ -14,6 +14,7 @@ from bundler.errors import ProfileError, ResolveError
 from bundler.kinds.images.attributes import ImageAttributes, blob_path, object_of
 from bundler.kinds.images.resolve import resolve
 from bundler.kinds.images.spec import Spec
+from bundler.limits import Limit
 from bundler.model.items import Item, Made, RegistryBlob, objects_of
 from bundler.model.target import Target
 from bundler.transfer.store import Store
@@ -186,6 +187,28 @@ def test_an_index_in_an_index_is_opened(internet: RunningRegistry, upstream: Ups
     _, whole = one("nested:1", upstream, AMD64, ARM64, S390X)
     digests = [manifest.digest for manifest in whole.manifests]
     assert digests == [one["digest"] for one in (amd64, arm64, inner, s390x, outer)]
+
+
+def test_an_index_of_thousands_is_not_read_to_its_end(
+    internet: RunningRegistry, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundler.kinds.images.walk._MANIFESTS", Limit("the manifests of one image", 4, "manifests"))
+    name = "library/wide"
+    images = [internet.push_image(name, arch="amd64", variant=str(number)) for number in range(4)]
+    internet.push_index(name, "3", images[:3])
+    internet.push_index(name, "4", images)
+    one({"ref": "wide:3", "platforms": "all"}, upstream)
+    with pytest.raises(ResolveError, match=r"images .*wide:4: it exceeds the limit of 4 manifests"):
+        one({"ref": "wide:4", "platforms": "all"}, upstream)
+
+
+def test_a_manifest_of_thousands_of_layers_is_refused(
+    internet: RunningRegistry, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundler.kinds.images.walk._OBJECTS", Limit("an image", 2, "objects"))
+    internet.push_image("library/layers", "1")
+    with pytest.raises(ResolveError, match="limit of 2 objects for an image"):
+        one("layers:1", upstream)
 
 
 def test_indexes_nest_only_so_deep(internet: RunningRegistry, upstream: Upstream) -> None:

@@ -10,11 +10,13 @@ import re
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from bundler.errors import ResolveError
+from bundler.kinds.rpms.extras import updateinfo_for
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata, limit_of, opened
 from bundler.kinds.rpms.modules import read_modules
 from bundler.kinds.rpms.primary import read_packages
@@ -153,3 +155,11 @@ def test_numbers_of_many_digits_are_none(tmp_path: Path, serve: Serve, bench: Be
     stating(repo, "modules", int("9" * 4000))
     assert bench.resolve(SECTION.format(url=serve(repo)))
     assert NEVRA.parse("a-1-1.noarch").epoch == 0
+
+
+def test_an_advisory_without_end_is_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bundler.kinds.rpms.extras._ADVISORY", Limit("one advisory", 100, "elements"))
+    small, large = (b"<update>" + b"<reference/>" * count + b"</update>" for count in (90, 110))
+    assert list(updateinfo_for(BytesIO(b"<updates>" + small * 10 + b"</updates>"), (), "base")) == []
+    with pytest.raises(ResolveError, match=r"base: updateinfo\.xml: it exceeds the limit of 100 elements"):
+        list(updateinfo_for(BytesIO(b"<updates>" + large + b"</updates>"), (), "base"))
