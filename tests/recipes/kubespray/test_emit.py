@@ -173,6 +173,7 @@ def test_attributes_of_another_make_are_refused(shared: Path, outside: Upstream)
     changes: tuple[dict[str, Any], ...] = (
         {"variables": {"x; rm": "y"}},
         {"tree": "../x"},
+        {"python": []},
         {"images": ["a\nb"]},
         {"more": 1},
     )
