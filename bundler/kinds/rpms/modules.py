@@ -285,9 +285,7 @@ def _split(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _damaged(repo: RepoMetadata, why: str) -> ResolveError:
-    return ResolveError(
-        f"repository {repo.id}: its modules metadata is damaged: {why}", hint="tell whoever runs the repository"
-    )
+    return ResolveError(f"repository {repo.id}: its modules metadata is damaged: {why}", hint="tell whoever runs it")
 
 
 def _stream(repo: RepoMetadata, data: dict[str, Any]) -> Stream:

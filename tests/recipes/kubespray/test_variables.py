@@ -139,7 +139,7 @@ def test_what_no_variable_should_do_is_refused(template: str, why: str) -> None:
     ],
 )
 def test_little_does_not_become_much(template: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()  # other tests run beside
     tracemalloc.start()
     try:
         with pytest.raises(ProfileError) as caught:
@@ -149,7 +149,7 @@ def test_little_does_not_become_much(template: str) -> None:
         tracemalloc.stop()
     assert "damaged" not in caught.value.message
     assert peak < 200 << 20
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_variables_of_a_tree_have_one_budget() -> None:
