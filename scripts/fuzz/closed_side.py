@@ -58,12 +58,9 @@ class _Known(Content):
         yield self._content.get(obj.path, b"")
 
 
-def read_items(data: bytes) -> None:
-    """All that install, verify --closure and inspect do with items, as far as these alone decide."""
-    choices = Choices(data)
-    items, content = _items(mutated(_SEEDS, choices), choices)
-    manifest, _ = describe(Lock("demo", "1.0", "0" * 64, ()))
-    manifest = Manifest.from_bytes(replace(manifest, items=items).data)
+def load(data: bytes) -> Manifest:
+    """What install does with manifest.json, as far as that alone decides."""
+    manifest = Manifest.from_bytes(data)
     layout(manifest)
     by_section = items_by_section(manifest.items, "fuzz")
     for kind in KINDS:
@@ -71,7 +68,14 @@ def read_items(data: bytes) -> None:
             assert ".." not in step.obj.path.split("/")
     for file in emit(manifest.items, _SERVED).files:
         assert ".." not in file.path.split("/")
-    prove(manifest, _Known(content), "fuzz")
+    return manifest
+
+
+def read_items(data: bytes) -> None:
+    """What install and verify --closure do with items."""
+    choices = Choices(data)
+    items, content = _items(mutated(_SEEDS, choices), choices)
+    prove(load(replace(_MANIFEST, items=items).data), _Known(content), "fuzz")
 
 
 def _items(documents: Any, choices: Choices) -> tuple[tuple[Item, ...], dict[str, bytes]]:
