@@ -108,7 +108,7 @@ def test_a_load_that_fails_leaves_the_running_release(config: SiteConfig) -> Non
 
 
 def test_images_and_wheels_come_and_go(config: SiteConfig) -> None:
-    image, files = image_item("app:1", "team/app", [tar_of({"etc/x": b"x"})])
+    image, files = image_item("app:1", "team/app", [tar_of({"etc/x": b"x"})], role=None)
     wheel = make_wheel()
     files = {**files, "wheels/thing-1-py3-none-any.whl": wheel}
     wheel_object = make_object("wheels/thing-1-py3-none-any.whl", wheel)
