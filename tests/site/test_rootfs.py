@@ -7,6 +7,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,12 +185,12 @@ def test_everybody_may_read_and_nobody_else_write(tmp_path: Path, umask: int) ->
     assert {modes[folder] for folder in ("bin", "deep", "deep/er", "usr", "usr/bin")} == {0o755}
 
 
-@pytest.mark.parametrize(("limit", "value"), [("_LIMIT", 3), ("_MEMBERS", 2)])
+@pytest.mark.parametrize(("limit", "size"), [("_UNPACKED", 1024), ("_MEMBERS", 2)])
 def test_more_than_a_registry_has_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, size: int
 ) -> None:
-    monkeypatch.setattr(rootfs, limit, value)
-    with pytest.raises(SiteError, match="more than"):
+    monkeypatch.setattr(rootfs, limit, replace(getattr(rootfs, limit), size=size))
+    with pytest.raises(SiteError, match="exceeds the limit"):
         unpack(layer({"a": b"12", "b": b"34", "c": b""}), tmp_path, what="test")
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from bundler.bundle.manifest import Manifest
+from bundler.bundle.documents import describe
 from bundler.bundle.writer import Writer
 from bundler.errors import BundleError
 from bundler.kinds.bootstrap.prove import prove as prove_bootstrap
@@ -22,6 +24,7 @@ from bundler.kinds.wheels.emit import emit
 from bundler.kinds.wheels.load import load
 from bundler.kinds.wheels.prove import prove
 from bundler.model.items import Item, Json, Made, Object
+from bundler.model.lock import Lock
 from bundler.model.site import Served, SiteConfig
 from tests.kinds.wheels.conftest import Resolver
 from tests.kinds.wheels.indexes import LocalIndex
@@ -283,27 +286,37 @@ Path({marker!r}).touch()
 PROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 
 
+@pytest.mark.parametrize("is_tree", [True, False])
 @pytest.mark.parametrize("place", ["evil @ file://{bundle}", "evil @ {url}/evil.tar"])
-def test_verifying_runs_nothing_of_a_forged_bundle(tmp_path: Path, index: LocalIndex, place: str) -> None:
-    """The bundle is a source tree as well, with a build backend; its wheel says that it needs that tree."""
+def test_verifying_runs_nothing_of_a_forged_bundle(
+    tmp_path: Path, index: LocalIndex, place: str, *, is_tree: bool
+) -> None:
+    """Its wheel says that it needs a source tree: one beside it, or the bundle, which is one as well if it can be."""
     bundle, marker = tmp_path / "demo-1.0.tar", tmp_path / "ran"
-    documents = {
+    tree = {
         "pyproject.toml": PROJECT.encode(),
         "backend.py": BACKEND.format(marker=str(marker)).encode(),
         "PKG-INFO": b"Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n",
     }
     requires = place.format(bundle=bundle, url=index.url.removesuffix("/simple"))
     items = (wheel("app", "1.0", requires), lock("3.11", "app"))
+    manifest, documents = describe(Lock("demo", "1.0", "1" * 64, items))
+    if is_tree:
+        documents |= tree
+        more = (Object(path, len(data), hashlib.sha256(data).hexdigest(), Made()) for path, data in tree.items())
+        manifest = dataclasses.replace(manifest, documents=(*manifest.documents, *more))
     contents = {obj.path: obj.path.rpartition("/")[2].encode() for item in items for obj in item.objects} | documents
-    named = tuple(Object(path, len(data), hashlib.sha256(data).hexdigest(), Made()) for path, data in documents.items())
-    manifest = Manifest("demo", "1.0", "1" * 64, "2" * 64, items, named)
     with Writer(bundle, manifest, documents) as writer:
         for obj in writer.pending():
             with writer.slot(obj) as slot:
                 slot.write(contents[obj.path])
                 slot.finish()
         writer.commit()
-    (index.folder / "evil.tar").write_bytes(bundle.read_bytes())
+    with tarfile.open(index.folder / "evil.tar", "w") as archive:
+        for path, data in tree.items():
+            member = tarfile.TarInfo(f"evil-1.0/{path}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
     index.requests.clear()
     for command in (("verify", "--closure"), ("verify",), ("inspect", "--items")):
         argv = [sys.executable, "-m", "bundler", *command, str(bundle)]
@@ -311,7 +324,7 @@ def test_verifying_runs_nothing_of_a_forged_bundle(tmp_path: Path, index: LocalI
         assert "Traceback" not in done.stderr
         if "--closure" in command:
             assert done.returncode == BundleError.exit_code
-            assert "names a place to fetch from" in done.stderr
+            assert ("is no document" if is_tree else "names a place to fetch from") in done.stderr
     assert not marker.exists()
     assert index.requests == []
 
