@@ -70,9 +70,13 @@ def test_what_is_refused_late_is_refused_before_the_first_switch(config: SiteCon
 
 def refuse_the_third_tag(config: SiteConfig, release: SmallRelease, _: pytest.MonkeyPatch) -> None:
     """A file where the registry wants to make a folder: it answers 500."""
-    tags = Path(config.root) / f"registry/docker/registry/v2/repositories/{release.repository}/_manifests/tags"
+    data = Path(config.root, "registry")
+    tags = data / f"docker/registry/v2/repositories/{release.repository}/_manifests/tags"
     tags.mkdir(parents=True, exist_ok=True)
     (tags / "c").write_text("in the way")
+    for path in (tags, *tags.parents):
+        if path.is_relative_to(data):
+            os.chown(path, data.stat().st_uid, data.stat().st_gid)
 
 
 def kill_devpi(config: SiteConfig, _: SmallRelease, patch: pytest.MonkeyPatch) -> None:
