@@ -123,7 +123,9 @@ def file_system(at: Path, size: str) -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip("mounting a file system takes root")
     at.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(at)], capture_output=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "none", str(at)], capture_output=True
+    )
     if done.returncode:
         pytest.skip("a file system cannot be mounted here")
     try:

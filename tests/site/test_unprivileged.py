@@ -191,6 +191,27 @@ def test_of_a_closed_folder_a_program_sees_what_it_needs_and_no_more(tmp_path: P
 
 
 @as_root
+def test_the_command_is_the_same_in_each_process(tmp_path: Path) -> None:
+    """Else every command of bundler's would start the service again."""
+    folders = [tmp_path / str(number) for number in range(6)]
+    for folder in folders:
+        (folder / "x").mkdir(parents=True)
+        folder.chmod(0o700)
+    tmp_path.chmod(0o755)
+    script = """import sys; from pathlib import Path
+from bundler.site.services.unprivileged import Identity, Launcher
+own, *needs = map(Path, sys.argv[1:])
+print(Launcher(Identity(61184, 61184), own).command(["/bin/true"], needs))"""
+    argv = [sys.executable, "-c", script, *(str(folder / "x") for folder in folders)]
+    said = {
+        subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(said) == 1
+    assert "unshare" in said.pop()
+
+
+@as_root
 def test_a_closed_folder_without_mount_namespaces_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "unshare").write_text("#!/bin/sh\nexit 1\n")

@@ -131,7 +131,7 @@ def _of_processes() -> set[int]:
 def _closed(needs: Iterable[Path]) -> dict[Path, set[Path]]:
     """The topmost folders that are closed to others on the way to those of `needs`, each with what is needed in it."""
     found: dict[Path, set[Path]] = {}
-    for place in {path for need in needs for path in (need, need.resolve())}:
+    for place in sorted({path for need in needs for path in (need, need.resolve())}):  # the same each time
         for folder in reversed(place.parents):
             if not folder.stat().st_mode & 0o001:
                 found.setdefault(folder, set()).add(place)
