@@ -190,14 +190,22 @@ def test_of_a_closed_folder_a_program_sees_what_it_needs_and_no_more(tmp_path: P
     assert (tmp_path / "closed" / "secret" / "file").read_text() == "not mine"
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that others may enter, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @as_root
-def test_the_command_is_the_same_in_each_process(tmp_path: Path) -> None:
+def test_the_command_is_the_same_in_each_process(open_folder: Path) -> None:
     """Else every command of bundler's would start the service again."""
-    folders = [tmp_path / str(number) for number in range(6)]
+    folders = [open_folder / str(number) for number in range(6)]
     for folder in folders:
         (folder / "x").mkdir(parents=True)
         folder.chmod(0o700)
-    tmp_path.chmod(0o755)
     script = """import sys; from pathlib import Path
 from bundler.site.services.unprivileged import Identity, Launcher
 own, *needs = map(Path, sys.argv[1:])
