@@ -20,7 +20,7 @@ _SIZE = 3 << 20
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    return write_bundle(tmp_path / "whole", _FILES)
+    return write_bundle(tmp_path / "demo-1.0.tar", _FILES)
 
 
 @pytest.fixture
