@@ -14,12 +14,14 @@ from pydantic import ValidationError
 
 from bundler.errors import ConfigError
 from bundler.files import open_regular, read_small
+from bundler.limits import Limit, LimitExceeded
 from bundler.model.contents import Name, Sha256, Version
 from bundler.model.problems import first_problem
 from bundler.model.target import StrictModel
 
 FORMAT = 1
-_LIMIT = 64 << 20  # bytes: some 900,000 objects
+_LIMIT = 64 << 20  # bytes
+_ENTRIES = Limit("a receipt", 900_000, "entries")
 
 
 class _Release(StrictModel):
@@ -72,9 +74,12 @@ def read_receipt(path: Path) -> Receipt:
     hint = "name the file that `bundler receipt` wrote on the site"
     try:
         data = read_small(path, _LIMIT)
+        _ENTRIES.check(data.count(b","))  # before they are objects in memory
         record = _Record.model_validate_json(data)
     except OSError as error:
         raise ConfigError(f"{path} is no receipt: {error.strerror}", hint=hint) from None
+    except LimitExceeded as exceeded:
+        raise ConfigError(f"{path} is no receipt: {exceeded}", hint=hint) from None
     except ValidationError as error:
         raise ConfigError(f"{path} is no receipt: {first_problem(error)}", hint=hint) from None
     releases = tuple((release.name, release.version) for release in record.releases)

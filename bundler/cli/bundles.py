@@ -129,7 +129,7 @@ def sign(
             )
         if opened.layout.left_out:
             raise BundleError(
-                f"{bundle} is a delta: {_left_out(opened.layout.left_out)} are left out of it and cannot be checked",
+                f"{bundle} is a delta: {_left_out(opened.layout.left_out)} are left out of it, and cannot be checked",
                 hint="sign the whole bundle: its signature counts for the delta (verify and install: --signature)",
             )
         progress.start("verifying", opened.unchecked())
