@@ -23,10 +23,12 @@ from bundler.bundle.receipt import Receipt
 from bundler.bundle.standing import with_other_content
 from bundler.bundle.writer import Arriving, Writer
 from bundler.errors import BundleError, FetchError, IntegrityError, ProfileError
+from bundler.files import read_small, write_file
 from bundler.kinds import KINDS
 from bundler.kinds.base import Kind
 from bundler.meanwhile import every
 from bundler.model.config import Config
+from bundler.model.contents import SIZE_LIMIT
 from bundler.model.items import Item, Json
 from bundler.model.lock import Lock
 from bundler.model.profile import Profile, joined
@@ -62,7 +64,7 @@ class LockFile:
     def read(self) -> Lock:
         """Raises ProfileError when it cannot be read, BundleError when it is no lock."""
         try:
-            return Lock.from_bytes(self.path.read_bytes(), str(self.path))
+            return Lock.from_bytes(read_small(self.path, SIZE_LIMIT), str(self.path))
         except OSError as error:
             raise ProfileError(
                 f"cannot read the lock {self.path}: {error.strerror}", hint="make it with `bundler lock PROFILE`"
@@ -71,12 +73,11 @@ class LockFile:
     def write(self, lock: Lock) -> None:
         """Have `lock` in the file, replaced in one step."""
         data = lock.to_bytes()
-        if self.path.is_file() and self.path.read_bytes() == data:
-            return
+        with suppress(OSError):
+            if read_small(self.path, len(data)) == data:
+                return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f"{self.path.name}.new")
-        fresh.write_bytes(data)
-        fresh.replace(self.path)
+        write_file(self.path, data)
 
 
 def expand(profile: Profile, upstream: Upstream) -> tuple[Profile, list[Item]]:

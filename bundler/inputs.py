@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from bundler.errors import BundlerError, ConfigError, ProfileError
+from bundler.files import read_small, replacing
 from bundler.kinds import KINDS
 from bundler.model import written
 from bundler.model.config import Config
@@ -111,11 +112,9 @@ def keep_site(site: SiteConfig) -> None:
     text = "# Written by `bundler install`; edit it and install again to change the site.\n"
     text += yaml.safe_dump(site.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     if not path.exists() or path.read_text() != text:
-        fresh = path.with_name(f"{path.name}.new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "w") as file:
+        with replacing(path) as file:
             os.fchmod(file.fileno(), 0o644)
-            file.write(text)
-        fresh.replace(path)
+            file.write(text.encode())
 
 
 def changes_of(settings: Sequence[str]) -> dict[str, str]:
@@ -131,13 +130,8 @@ def changes_of(settings: Sequence[str]) -> dict[str, str]:
 
 def _read(path: Path, error: type[BundlerError]) -> str:
     try:
-        data = path.read_bytes()
-        if len(data) > _SIZE_LIMIT:
-            raise error(
-                f"{path} has {len(data)} bytes: too large to have been written by hand", hint="name another file"
-            )
-        return data.decode()
+        return read_small(path, _SIZE_LIMIT).decode()
     except OSError as problem:
-        raise error(f"cannot read {path}: {problem.strerror}", hint="name a file that can be read") from None
+        raise error(f"cannot read {path}: {problem.strerror}", hint="name a YAML file, written by hand") from None
     except UnicodeDecodeError:
         raise error(f"{path} is not UTF-8 text", hint="name a YAML file") from None

@@ -15,12 +15,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bundler.bundle import keys
+from bundler.bundle.delta import Delta
+from bundler.bundle.documents import describe
 from bundler.bundle.keys import read_public
+from bundler.bundle.writer import Writer
 from bundler.cli import cli
 from bundler.errors import BundleError, ConfigError, TrustError
 from bundler.model.items import Item, Made, Object
 from bundler.model.lock import Lock
-from tests.bundle.bundles import TARGETS, forge, item_of, write_bundle, write_lock
+from tests.bundle.bundles import TARGETS, forge, item_of, lock_of, write_bundle, write_lock
 from tests.bundle.signing import make_key, public, sign
 
 PROGRAMS = {"bootstrap/install.sh": b"#!/bin/sh\n", "images/blobs/sha256/aa": b"registry"}
@@ -203,3 +206,107 @@ def test_a_manifest_without_documents_is_no_bundle(tmp_path: Path) -> None:
         BundleError.exit_code,
         True,
     )
+
+
+# Which bundle is signed
+
+
+def test_sign_says_what_it_signed(bundle: Path, key: Path) -> None:
+    shown = answer("verify", bundle)["id"]
+    assert run("sign", bundle, "--key", key, "--expires", "2099-01-31").stdout.splitlines() == [
+        f"id {shown}",
+        "expires at 2099-01-31T23:59:59Z",
+        f"{bundle}.sig.json",
+    ]
+    assert answer("sign", bundle, "--key", key) == {
+        "signature": f"{bundle}.sig.json",
+        "id": shown,
+        "expires": "2099-01-31T23:59:59Z",
+    }
+
+
+def test_sign_takes_the_bundle_that_was_approved_and_no_other(bundle: Path, key: Path, tmp_path: Path) -> None:
+    approved = answer("verify", bundle)["id"]
+    write_bundle(bundle, {"files/a": b"swapped"})
+    for id_ in (approved, approved[:12], ""):
+        done = run("sign", bundle, "--key", tmp_path / "no key is looked at", "--id", id_)
+        assert done.returncode == TrustError.exit_code
+        assert "is not the bundle that was approved" in done.stderr
+    assert not Path(f"{bundle}.sig.json").exists()
+    write_bundle(bundle, FILES)
+    assert run("sign", bundle, "--key", key, "--id", approved).returncode == 0
+
+
+def test_sign_says_when_it_takes_over_an_end(bundle: Path, key: Path, tmp_path: Path) -> None:
+    sign(bundle, make_key(tmp_path, "other.key"), expires=datetime(2099, 1, 31, tzinfo=UTC))
+    done = run("sign", bundle, "--key", key)
+    assert "others had signed this before, and it expires at 2099-01-31T00:00:00Z" in done.stderr
+
+
+def test_sign_is_silent_about_an_end_that_was_asked_for(bundle: Path, key: Path) -> None:
+    assert "expires" not in run("sign", bundle, "--key", key, "--expires", "2099-01-31").stderr
+
+
+# What was not checked
+
+
+def write_delta(folder: Path) -> Path:
+    manifest, documents = describe(lock_of({"files/a": b"alpha", "files/b": b"beta"}))
+    left_out = Delta.of(manifest, "1" * 64, {hashlib.sha256(b"alpha").hexdigest()})
+    with Writer(folder / "demo-1.0.delta.tar", manifest, documents, delta=left_out) as writer:
+        (obj,) = writer.pending()
+        with writer.slot(obj) as slot:
+            slot.write(b"beta")
+            slot.finish()
+        return writer.commit()
+
+
+def test_verify_says_what_a_delta_leaves_out(bundle: Path, tmp_path: Path) -> None:
+    delta = write_delta(tmp_path)
+    found = answer("verify", delta)
+    assert found["left_out"] == {"objects": 1, "size": 5}
+    assert found["objects"] == 3  # the documents, and what is carried
+    assert "a delta: 1 objects, 5 B, are left out of it, and were not checked" in run("verify", delta).stdout
+    assert answer("verify", bundle)["left_out"] == {"objects": 0, "size": 0}
+    assert "left out" not in run("verify", bundle).stdout
+
+
+def test_a_delta_is_not_signed_for_the_whole(tmp_path: Path, key: Path) -> None:
+    delta = write_delta(tmp_path)
+    done = run("sign", delta, "--key", key)
+    assert done.returncode == BundleError.exit_code
+    assert "are left out of it, and cannot be checked" in done.stderr
+    assert not Path(f"{delta}.sig.json").exists()
+
+
+def test_the_signature_of_the_whole_counts_for_its_delta(tmp_path: Path, key: Path) -> None:
+    delta = write_delta(tmp_path)
+    whole = write_bundle(tmp_path / "demo-1.0.tar", {"files/a": b"alpha", "files/b": b"beta"})
+    made = sign(whole, key)
+    assert answer("verify", delta, "--trust", public(key), "--signature", made)["signed_by"]
+
+
+# What others planted where the page goes
+
+
+@pytest.mark.parametrize("name", ["report.html", "sbom.cdx.json", "report.html.part"])
+def test_the_report_is_written_through_no_link(bundle: Path, tmp_path: Path, name: str) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "page"
+    victim.write_bytes(b"precious")
+    folder.mkdir()
+    (folder / name).symlink_to(victim)
+    done = run("inspect", bundle, "--report", folder)
+    assert "Traceback" not in done.stderr
+    assert victim.read_bytes() == b"precious"
+    assert done.returncode == (0 if name.endswith(".part") else ConfigError.exit_code)
+
+
+@pytest.mark.parametrize(("command", "name"), [("diff", "old.lock.json"), ("build", "receipt")])
+def test_an_endless_file_ends_in_a_message(bundle: Path, tmp_path: Path, command: str, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/zero")
+    if command == "diff":
+        done = run("diff", tmp_path / name, bundle)
+    else:
+        (tmp_path / "demo.yaml").write_text("name: demo\nversion: '1'\nfiles:\n- path: ./demo.yaml\n")
+        done = run("build", tmp_path / "demo.yaml", "-o", tmp_path / "out", "--since", tmp_path / name)
+    assert (done.returncode, "it is no regular file" in done.stderr) == (ConfigError.exit_code, True), done.stderr

@@ -15,6 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = (
     "bundler.compressed",
     "bundler.errors",
+    "bundler.files",
     "bundler.findings",
     "bundler.limits",
     "bundler.meanwhile",
@@ -38,6 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bundler.compressed": ("bundler.limits",),
     "bundler.tarball": ("bundler.compressed", "bundler.limits"),
     "bundler.yaml_bounds": ("bundler.limits",),
+    "bundler.files": ("bundler.sizes",),
     "bundler.findings": (),
     "bundler.meanwhile": (),
     "bundler.progress": (),

@@ -23,7 +23,7 @@ from bundler.model.target import StrictModel
 
 DELTA = "delta.json"
 FORMAT = 1
-LIMIT = 64 << 20  # bytes of delta.json
+LIMIT = 8 << 20  # bytes of delta.json: more ranges than a manifest can have objects
 
 Index = Annotated[int, Field(ge=0)]
 

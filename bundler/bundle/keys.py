@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from bundler.errors import ConfigError
+from bundler.files import create_file, read_small
 
 TRUSTED = Path("/etc/bundler/trusted.d")
 _SUFFIX = ".pub"
@@ -63,11 +64,16 @@ def new_key(path: Path) -> Path:
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secret)
-    except FileExistsError:
-        raise ConfigError(f"{path} is there already", hint="name another file: a key is not overwritten") from None
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        create_file(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+        try:
+            create_file(path, secret, 0o600)
+        except BaseException:
+            public.unlink()
+            raise
+    except FileExistsError as error:
+        raise ConfigError(
+            f"{error.filename} is there already", hint="name another file: a key is not overwritten"
+        ) from None
     return public
 
 
@@ -151,13 +157,6 @@ def _of_the_machine() -> list[PublicKey]:
 def _read(path: Path, what: str) -> bytes:
     hint = "name the file that `bundler key new` made"
     try:
-        # What is no file, a pipe for instance, could keep us waiting.
-        if path.exists() and not path.is_file():
-            raise ConfigError(f"{path} is no {what} key: it is no file", hint=hint)
-        with path.open("rb") as file:
-            data = file.read(_LIMIT + 1)
+        return read_small(path, _LIMIT)
     except OSError as error:
         raise ConfigError(f"{path} is no {what} key: {error.strerror}", hint=hint) from None
-    if len(data) > _LIMIT:
-        raise ConfigError(f"{path} is no {what} key: it is too large", hint=hint)
-    return data

@@ -22,11 +22,11 @@ from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
 from bundler.bundle.statement import Vouched
 from bundler.bundle.storage import open_storage
 from bundler.errors import BundleError, IntegrityError, TrustError
+from bundler.model.contents import SIZE_LIMIT
 from bundler.model.items import Object
 from bundler.progress import Progress, Silent
 
 CHUNK = 1 << 20
-MANIFEST_LIMIT = 512 << 20
 _JOBS = 4
 _CARRY_VOLUME = "carry that volume across again; the others need not be sent again: nothing of them was installed"
 CARRY_AGAIN = "carry the bundle across again, or build it again: nothing of it was installed"
@@ -264,7 +264,7 @@ class Bundle(Content):
         except ValueError:
             raise self._damaged("its first header cannot be read") from None
         ours = path.endswith(f"/{name}")
-        if not ours or size > (LIMIT if name == DELTA else MANIFEST_LIMIT) or header(path, size, 0o644) != block:
+        if not ours or size > (LIMIT if name == DELTA else SIZE_LIMIT) or header(path, size, 0o644) != block:
             raise self._damaged("its first header is not that of a bundle")
         return path.removesuffix(f"/{name}"), name, size
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Literal
 from pydantic import ValidationError
 
 from bundler.errors import ConfigError
+from bundler.files import open_regular, read_small
+from bundler.limits import Limit, LimitExceeded
 from bundler.model.contents import Name, Sha256, Version
 from bundler.model.problems import first_problem
 from bundler.model.target import StrictModel
 
 FORMAT = 1
-_LIMIT = 256 << 20
+_LIMIT = 64 << 20  # bytes
+_ENTRIES = Limit("a receipt", 900_000, "entries")
 
 
 class _Release(StrictModel):
@@ -57,20 +61,25 @@ def write_receipt(releases: Iterable[tuple[str, str, str, bool]], objects: Itera
 
 def is_receipt(path: Path) -> bool:
     """Whether the file at `path` begins as a receipt does."""
-    if not path.is_file():
+    try:
+        file = os.fdopen(open_regular(path), "rb")
+    except OSError:
         return False
-    with path.open("rb") as file:
+    with file:
         return file.read(32).replace(b"\n", b"").startswith(b'{"receipt_format"')
 
 
 def read_receipt(path: Path) -> Receipt:
     """The receipt at `path`. Raises ConfigError when it is none."""
     hint = "name the file that `bundler receipt` wrote on the site"
-    if path.stat().st_size > _LIMIT:
-        raise ConfigError(f"{path} is no receipt: it is too large", hint=hint)
-    data = path.read_bytes()
     try:
+        data = read_small(path, _LIMIT)
+        _ENTRIES.check(data.count(b","))  # before they are objects in memory
         record = _Record.model_validate_json(data)
+    except OSError as error:
+        raise ConfigError(f"{path} is no receipt: {error.strerror}", hint=hint) from None
+    except LimitExceeded as exceeded:
+        raise ConfigError(f"{path} is no receipt: {exceeded}", hint=hint) from None
     except ValidationError as error:
         raise ConfigError(f"{path} is no receipt: {first_problem(error)}", hint=hint) from None
     releases = tuple((release.name, release.version) for release in record.releases)

@@ -26,8 +26,10 @@ from bundler.bundle.manifest import Manifest
 from bundler.bundle.statement import PAYLOAD_TYPE, Signer, Statement, Vouched, time_text
 from bundler.bundle.storage import STDIN, find_index, read_index
 from bundler.errors import ConfigError, TrustError
+from bundler.files import read_small, write_file
 from bundler.model.problems import first_problem, printable
 from bundler.model.target import StrictModel
+from bundler.sizes import human
 
 SUFFIX = ".sig.json"
 _LIMIT = 1 << 20  # bytes of the file
@@ -46,6 +48,15 @@ class _Envelope(StrictModel):
     payload: Base64
     payload_type: str = Field(alias="payloadType")
     signatures: tuple[_Signature, ...] = Field(max_length=_SIGNATURES)
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The `file` of a signature, and what was signed; `adopted` when others had signed that before."""
+
+    file: Path
+    statement: Statement
+    adopted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +86,18 @@ class Standing:
 
 def sign(
     bundle: Path, manifest: Manifest, key: Path, signer: str | None = None, expires: datetime | None = None
-) -> Path:
-    """Sign the bundle at `bundle` whose manifest is `manifest`; gives the signature's file.
+) -> Signed:
+    """Sign the bundle at `bundle` whose manifest is `manifest`.
 
     `key` is a secret key, or the public one of an external `signer`: a command that gets the bytes to sign on its
     standard input and answers with the signature, in base64. Who signs second signs the statement that is there.
 
-    Raises ConfigError, also where that statement is another one: no signature is lost; TrustError where it is none.
+    Raises ConfigError, also where that statement is another one, and where one signature more could not be read again:
+    no signature is lost; TrustError where it is none.
     """
     target = signature_file(bundle)
     envelope = _to_sign(target, manifest, expires)
+    adopted = bool(envelope.signatures)
     if signer is None:
         envelope.sign(read_secret(key))
     else:
@@ -93,10 +106,13 @@ def sign(
         if not _good(made, envelope, Trust((public,))):
             raise ConfigError(f"what {signer!r} answered is no signature of {key}", hint="see the signer")
         envelope.signatures[public.id] = made
-    new = target.with_name(f"{target.name}.part")
-    new.write_text(json.dumps(envelope.to_dict(), indent=1) + "\n")
-    new.replace(target)
-    return target
+    data = f"{json.dumps(envelope.to_dict(), indent=1)}\n".encode()
+    try:
+        _envelope_of(data, target)
+    except TrustError as error:
+        raise ConfigError(f"with one signature more, {error.message}", hint=_away(target)) from None
+    write_file(target, data)
+    return Signed(target, Statement.from_bytes(envelope.payload, envelope.payload_type, str(target)), adopted)
 
 
 def vouched(bundle: Path, trust: Trust, signature: Path | None = None) -> Vouched | None:
@@ -220,30 +236,41 @@ def _good(made: Signature, envelope: Envelope, trust: Trust) -> Path | None:
 
 
 def _to_sign(target: Path, manifest: Manifest, expires: datetime | None) -> Envelope:
-    """What a signature is to be added to: what lies at `target`, or a new envelope. Raises ConfigError, TrustError."""
+    """What a signature is to be added to: what somebody signed at `target`, or a new envelope.
+
+    Raises ConfigError, TrustError.
+    """
     wanted = Statement.of(manifest, expires)
+    new = Envelope(payload=wanted.data, payload_type=PAYLOAD_TYPE, signatures={})
     if not target.exists():
-        return Envelope(payload=wanted.data, payload_type=PAYLOAD_TYPE, signatures={})
-    away = f"move {target} away and sign again; whoever signed it before has to sign again too"
+        return new
     envelope = _read(target)
+    if not envelope.signatures:
+        return new
     try:
         there = Statement.from_bytes(envelope.payload, envelope.payload_type, str(target))
         there.check(manifest, str(target))
         there.check_time(datetime.now(UTC), str(target))
     except TrustError as error:
-        raise ConfigError(f"{error.message}; its signatures would be lost", hint=away) from None
+        raise ConfigError(f"{error.message}; its signatures would be lost", hint=_away(target)) from None
     if expires is not None and there != wanted:
         until = f"expires at {time_text(there.expires)}" if there.expires else "never expires"
         raise ConfigError(
             f"{target}: what is signed there {until}, and all who sign a bundle sign one statement",
-            hint=f"leave out --expires to sign that statement; or {away}",
+            hint=f"leave out --expires to sign that statement; or {_away(target)}",
         )
     return envelope
 
 
 def _read(path: Path) -> Envelope:
     """The envelope at `path`. Raises TrustError when it is none."""
-    data = _bytes(path)
+    return _envelope_of(_bytes(path), path)
+
+
+def _envelope_of(data: bytes, path: Path) -> Envelope:
+    """The envelope that the bytes `data` of `path` are. Raises TrustError when they are none."""
+    if len(data) > _LIMIT:
+        raise _no_signature(path, f"it is too large: more than {human(_LIMIT)}")
     try:
         record = _Envelope.model_validate(json.loads(data, object_pairs_hook=_once))
         made = [Signature(each.keyid, b64decode(each.sig, validate=True).hex()) for each in record.signatures]
@@ -262,15 +289,9 @@ def _read(path: Path) -> Envelope:
 def _bytes(path: Path) -> bytes:
     """What is in the file at `path`. Raises TrustError when it cannot be a signature."""
     try:
-        if not path.is_file():
-            raise _no_signature(path, "it is no file")
-        with path.open("rb") as file:
-            data = file.read(_LIMIT + 1)
+        return read_small(path, _LIMIT)
     except OSError as error:
         raise _no_signature(path, str(error.strerror)) from None
-    if len(data) > _LIMIT:
-        raise _no_signature(path, "it is too large")
-    return data
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -282,6 +303,10 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_signature(path: Path, reason: str) -> TrustError:
     return TrustError(f"{path} is no signature: {printable(reason)}", hint="carry it again, or have it signed again")
+
+
+def _away(path: Path) -> str:
+    return f"move {path} away and sign again; whoever signed it before has to sign again too"
 
 
 def _hint(path: Path) -> str:

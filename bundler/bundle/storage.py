@@ -7,27 +7,47 @@ carried again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bundler.errors import BundleError, IntegrityError
+from bundler.files import open_regular, read_small
 from bundler.model.problems import first_problem
 
 STDIN = Path("-")
 INDEX_SUFFIX = ".volumes.json"
+MOST_VOLUMES = 9999
 _PART = re.compile(r"(.+)\.\d{3,}")
 _INDEX_LIMIT = 4 << 20
 _CHUNK = 1 << 20
 _AT_ONCE = 4
+_SHOWN = 10  # volumes in a message
+_LONGEST = 200  # letters of a bundle's name
 
+# NAME-VERSION.tar, NAME-VERSION.delta.tar: what `join` and `sign` write beside it can be no other sort of file.
+_BUNDLE = re.compile(r"[a-z0-9][a-z0-9._-]*-[A-Za-z0-9][A-Za-z0-9._+-]*\.tar")
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=255)]
+
+
+def is_bundle_name(name: str) -> bool:
+    """Whether a file is called as `build` calls bundles."""
+    return _BUNDLE.fullmatch(name) is not None and len(name) <= _LONGEST
+
+
+def _check_bundle_name(name: str) -> str:
+    if not is_bundle_name(name):
+        raise ValueError("it is not called NAME-VERSION.tar")
+    return name
 
 
 class Volume(BaseModel):
@@ -46,9 +66,9 @@ class Index(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     volumes_format: Literal[1] = 1
-    bundle: FileName
+    bundle: Annotated[str, AfterValidator(_check_bundle_name)]
     size: int
-    volumes: tuple[Volume, ...] = Field(min_length=1)
+    volumes: tuple[Volume, ...] = Field(min_length=1, max_length=MOST_VOLUMES)
 
 
 class Storage(Protocol):
@@ -108,7 +128,7 @@ class File:
     once = False
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = open_regular(path)
         self.size = os.fstat(self._fd).st_size
 
     def pread(self, size: int, offset: int) -> bytes:
@@ -183,11 +203,9 @@ class Volumes:
     def __init__(self, index: Path) -> None:
         found = read_index(index)
         self.size = found.size
-        self._folder = index.parent
         self._volumes = found.volumes
-        self._starts = [sum(volume.size for volume in found.volumes[:number]) for number in range(len(found.volumes))]
-        _require_all(index, found)
-        self._fds = [os.open(self._folder / volume.file, os.O_RDONLY | os.O_CLOEXEC) for volume in found.volumes]
+        self._starts = list(accumulate((volume.size for volume in found.volumes[:-1]), initial=0))
+        self._fds = open_volumes(index, found)
 
     def pread(self, size: int, offset: int) -> bytes:
         for number, start in self._touched(1, offset):
@@ -207,10 +225,11 @@ class Volumes:
         return self._fds[number], offset - start
 
     def blame(self, size: int, offset: int) -> str:
-        touched = [self._volumes[number] for number, _ in self._touched(size, offset)]
+        touched = [number for number, _ in self._touched(size, offset)]
         with ThreadPoolExecutor(_AT_ONCE) as threads:
-            digests = list(threads.map(lambda volume: _sha256(self._folder / volume.file), touched))
-        bad = [volume.file for volume, digest in zip(touched, digests, strict=True) if volume.sha256 != digest]
+            digests = list(threads.map(lambda number: _sha256(self._fds[number]), touched))
+        volumes = [self._volumes[number] for number in touched]
+        bad = [volume.file for volume, digest in zip(volumes, digests, strict=True) if volume.sha256 != digest]
         return ", ".join(bad)
 
     def passed(self, offset: int) -> None:
@@ -222,24 +241,32 @@ class Volumes:
 
     def _touched(self, size: int, offset: int) -> Iterator[tuple[int, int]]:
         """Number and start of each volume that has something of a range."""
-        for number, (volume, start) in enumerate(zip(self._volumes, self._starts, strict=True)):
-            if start < offset + size and offset < start + volume.size:
+        for number in range(max(bisect_right(self._starts, offset) - 1, 0), len(self._volumes)):
+            start = self._starts[number]
+            if start >= offset + size:
+                return
+            if offset < start + self._volumes[number].size:
                 yield number, start
 
 
 def read_index(path: Path) -> Index:
     """The index at `path`. Raises BundleError when it is none."""
     hint = "name the file that `bundler split` wrote beside the volumes"
-    if path.stat().st_size > _INDEX_LIMIT:
-        raise BundleError(f"{path} is no index of volumes: it is too large", hint=hint)
     try:
-        index = Index.model_validate_json(path.read_bytes())
+        index = Index.model_validate_json(read_small(path, _INDEX_LIMIT))
+    except OSError as error:
+        raise BundleError(f"{path} is no index of volumes: {error.strerror}", hint=hint) from None
     except ValidationError as error:
         raise BundleError(f"{path} is no index of volumes: {first_problem(error)}", hint=hint) from None
-    names = [volume.file for volume in index.volumes]
-    if len(set(names)) != len(names) or sum(volume.size for volume in index.volumes) != index.size:
+    named = all(volume.file == volume_name(index.bundle, number) for number, volume in enumerate(index.volumes, 1))
+    if not named or sum(volume.size for volume in index.volumes) != index.size:
         raise BundleError(f"{path} is no index of volumes: its sizes or names do not fit together", hint=hint)
     return index
+
+
+def volume_name(bundle: str, number: int) -> str:
+    """The file of a bundle's volume; they count from 1."""
+    return f"{bundle}.{number:03}"
 
 
 def find_index(path: Path) -> Path | None:
@@ -262,22 +289,41 @@ def find_index(path: Path) -> Path | None:
     return index if index and index.exists() else None
 
 
-def _require_all(index: Path, found: Index) -> None:
-    """Raise IntegrityError naming every volume that is missing or has another size."""
-    problems = []
-    for volume in found.volumes:
-        path = index.parent / volume.file
-        if not path.is_file():
-            problems.append(f"{volume.file} is missing")
-        elif path.stat().st_size != volume.size:
-            problems.append(f"{volume.file} has {path.stat().st_size} bytes instead of {volume.size}")
-    if problems:
-        raise IntegrityError(
-            f"of the {len(found.volumes)} volumes of {found.bundle}, {'; '.join(problems)}",
-            hint=f"bring {'it' if len(problems) == 1 else 'them'} to {index.parent}; the others need not be sent again",
-        )
+def open_volumes(index: Path, found: Index) -> list[int]:
+    """The descriptors of all volumes, each of its size. Raises IntegrityError naming those that are missing or are not,
+    OSError when there are more than may be open at once.
+    """
+    fds, problems = [], []
+    try:
+        for volume in found.volumes:
+            try:
+                fds.append(open_regular(index.parent / volume.file))
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    raise
+                missing = isinstance(error, FileNotFoundError)
+                problems.append(f"{volume.file} is missing" if missing else f"{volume.file}: {error.strerror}")
+                continue
+            if (size := os.fstat(fds[-1]).st_size) != volume.size:
+                problems.append(f"{volume.file} has {size} bytes instead of {volume.size}")
+        if problems:
+            more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+            raise IntegrityError(
+                f"of the {len(found.volumes)} volumes of {found.bundle}, {'; '.join([*problems[:_SHOWN], *more])}",
+                hint=f"bring {'it' if len(problems) == 1 else 'them'} to {index.parent}; "
+                "the others need not be sent again",
+            )
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+    return fds
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(fd: int) -> str:
+    digest = hashlib.sha256()
+    offset = 0
+    while chunk := os.pread(fd, _CHUNK, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.hexdigest()

@@ -29,12 +29,14 @@ from bundler.bundle.layout import layout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import CHUNK, Bundle
 from bundler.errors import BundlerError, BusyError, IntegrityError, SpaceError
+from bundler.files import open_own, read_small
 from bundler.model.items import Object
 from bundler.progress import Progress, Silent
 
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT = 8 << 20
+_JOURNAL_LIMIT = 64 << 20  # bytes
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -69,7 +71,7 @@ class Writer:
         self._given_up = False
         self._written: dict[int, int] = {}
         self._done: set[int] = set()
-        self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = open_own(self._part, os.O_RDWR)
         try:
             self._take_lock()
             self._require_space()
@@ -191,20 +193,22 @@ class Writer:
     def _open_journal(self) -> int:
         """Take over the journal of an earlier run for this very bundle, or begin a new one."""
         boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "unknown"
-        lines = self._journal_path.read_text("ascii").splitlines() if self._journal_path.exists() else []
+        try:
+            lines = read_small(self._journal_path, _JOURNAL_LIMIT).decode("ascii", "replace").splitlines()
+        except OSError:
+            lines = []
         resumed = bool(lines) and lines[0].split(" ")[:2] == ["bundle", self._id]
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         if resumed and os.fstat(self._fd).st_size == self._layout.size:
             self._replay(lines[1:], read_back=lines[0] != f"bundle {self._id} {boot}")
             logger.info("going on with %s: %d of %d objects are there", self._part, len(self._done), len(self._objects))
-            journal = os.open(self._journal_path, flags, 0o644)
+            journal = open_own(self._journal_path, os.O_WRONLY | os.O_APPEND)
             os.write(journal, b"\n")  # ends a line that was cut off
             return journal
         # The old file goes before the new journal begins: facts about it must not be taken for facts about the new one.
         self._journal_path.unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
         os.ftruncate(self._fd, self._layout.size)
-        journal = os.open(self._journal_path, flags, 0o644)
+        journal = open_own(self._journal_path, os.O_WRONLY | os.O_APPEND)
         os.write(journal, f"bundle {self._id} {boot}\n".encode())
         return journal
 

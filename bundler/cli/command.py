@@ -33,6 +33,8 @@ _REFUSALS = {
     errno.EISDIR,
     errno.ENAMETOOLONG,
     errno.EEXIST,
+    errno.EOPNOTSUPP,
+    errno.EFBIG,
 }
 
 

@@ -94,7 +94,7 @@ def build(
     document = {"bundle": str(path), "lock": str(file.path), "name": lock.name, "version": lock.version}
     if sign_key:
         with Bundle(path) as built:
-            document["signature"] = str(signature.sign(path, built.manifest, sign_key, signer))
+            document["signature"] = str(signature.sign(path, built.manifest, sign_key, signer).file)
     if volume_size:
         document["volumes"] = str(volumes.split(path, output, volume_size, progress=common.progress()))
     return Answer(document, [document.get("volumes", document["bundle"])])

@@ -107,10 +107,12 @@ def diff(common: Common, old: Path, new: Path) -> Answer:
 def items_of(path: Path) -> tuple[Item, ...]:
     """The items of a bundle or a lock."""
     from bundler.bundle.reader import Bundle
+    from bundler.files import read_small
+    from bundler.model.contents import SIZE_LIMIT
     from bundler.model.lock import Lock
 
     if path.name.endswith(".lock.json"):
-        return Lock.from_bytes(path.read_bytes(), str(path)).items
+        return Lock.from_bytes(read_small(path, SIZE_LIMIT), str(path)).items
     with Bundle(path) as opened:
         return opened.manifest.items
 

@@ -186,11 +186,12 @@ def prune(common: Common, name: str | None, keep: int, root: Path | None, site_f
 def receipt(common: Common, output: Path | None, root: Path | None, site_file: Path | None) -> Answer:
     """Write what this site has, to be carried back: `bundler build --since` leaves that out."""
     from bundler import install as pipeline
+    from bundler.files import write_file
 
     data = pipeline.receipt(site_config(site_file, root=root))
     if output is None:
         return Answer(json.loads(data), [data.decode().rstrip()])
-    output.write_bytes(data)
+    write_file(output, data)
     return Answer({"receipt": str(output)}, [str(output)])
 
 

@@ -12,6 +12,7 @@ from bundler.bundle.programs import programs
 from bundler.bundle.reader import Bundle
 from bundler.bundle.signature import Standing
 from bundler.bundle.statement import time_text
+from bundler.files import write_file
 from bundler.model.difference import difference
 from bundler.model.items import Item, objects_of, source_text
 from bundler.templates import render
@@ -64,8 +65,8 @@ def write_report(bundle: Bundle, folder: Path, *, standing: Standing, since: Seq
         changed=None if changes is None else Counter(change.what for change in changes),
         new_size=None if changes is None else sum(change.size for change in changes),
     )
-    (folder / PAGE).write_text(page)
-    (folder / SBOM).write_bytes(sbom)
+    write_file(folder / PAGE, page.encode())
+    write_file(folder / SBOM, sbom)
     return [folder / PAGE, folder / SBOM]
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bundler.errors import SiteError
+from bundler.files import replacing
 from bundler.model.contents import check_path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -112,16 +113,12 @@ def write_whole(path: Path, content: bytes, mode: int, *, owner: int = -1, group
 
     As root it is the `owner`'s and the `group`'s. Raises SiteError.
     """
-    fresh = path.with_name(f"{path.name}.new")
     try:
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        with replacing(path, mode) as file:
             os.fchmod(file.fileno(), mode)
             if os.geteuid() == 0:
                 os.fchown(file.fileno(), owner, group)
             file.write(content)
-            os.fsync(file.fileno())
-        fresh.replace(path)
     except OSError as error:
         raise SiteError(f"{path}: {error.strerror}", hint="see who owns the folder, and whether it has room") from None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import requests
 
+from bundler.files import read_small, write_file
 from bundler.model.items import Object
 from bundler.model.json_text import to_bytes
 from bundler.transfer.redirects import without_secrets
@@ -57,9 +58,7 @@ class Places:
         ]
         try:
             if entries:
-                fresh = file.with_name(f"{file.name}.new")
-                fresh.write_bytes(to_bytes({"format": FORMAT, "fetched": entries}))
-                fresh.replace(file)
+                write_file(file, to_bytes({"format": FORMAT, "fetched": entries}))
             else:
                 file.unlink(missing_ok=True)
         except OSError as error:
@@ -74,9 +73,7 @@ def _as_asked(url: str) -> str:
 def _read(file: Path) -> dict[str, tuple[str, str, list[str]]]:
     """What an earlier run noted; nothing where it cannot be read."""
     try:
-        if file.stat().st_size > _LARGEST:
-            return {}
-        entries = json.loads(file.read_bytes())["fetched"]
+        entries = json.loads(read_small(file, _LARGEST))["fetched"]
         return {
             str(each["path"]): (str(each["sha256"]), str(each["source"]), [str(place) for place in each["places"]])
             for each in entries

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bundler.errors import FetchError
+from bundler.files import write_file
 
 _CHUNK = 1 << 20
 
@@ -40,9 +41,7 @@ class Store:
     def remember(self, name: str, content: bytes) -> None:
         """Keep `content` under a name, in place of what was there."""
         self.root.mkdir(parents=True, exist_ok=True)
-        fresh = self.root / f".new-{name}"
-        fresh.write_bytes(content)
-        fresh.replace(self.root / name)
+        write_file(self.root / name, content)
 
     def recall(self, name: str) -> bytes | None:
         """What is kept under a name; None where nothing is."""

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from bundler.errors import FetchError, IntegrityError, ProfileError
+from bundler.files import read_small
 from bundler.limits import Limit
 from bundler.model.config import Config
 from bundler.model.items import Download, LocalFile, Made, Object, RegistryBlob, Source
@@ -114,9 +115,10 @@ class Upstream:
     def _read(self, location: str, limit: int, accept: str) -> bytes:
         if not _is_url(location):
             path = self.local(location)
-            if path.stat().st_size > limit:
-                raise ProfileError(f"{path} is larger than {limit} bytes", hint="name another file")
-            return path.read_bytes()
+            try:
+                return read_small(path, limit)
+            except OSError as error:
+                raise ProfileError(f"cannot read {path}: {error.strerror}", hint="name another file") from None
 
         bound = Limit("such a file", limit)
 

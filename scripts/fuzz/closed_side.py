@@ -164,9 +164,9 @@ _STATEMENT: dict[str, Any] = json.loads(Statement.of(_MANIFEST, datetime(2099, 1
 def _signed() -> tuple[dict[str, Any], Trust]:
     """An envelope that a key has signed, and the trust in that key."""
     new_key(_FOLDER / "fuzz.key")
-    file = sign(_FOLDER / "signed.tar", _MANIFEST, _FOLDER / "fuzz.key")
+    signed = sign(_FOLDER / "signed.tar", _MANIFEST, _FOLDER / "fuzz.key")
     public = read_public(_FOLDER / "fuzz.key.pub")
-    envelope: dict[str, Any] = json.loads(file.read_bytes())
+    envelope: dict[str, Any] = json.loads(signed.file.read_bytes())
     return envelope, Trust((public,))
 
 

@@ -32,7 +32,7 @@ def trusting(*keys: Path, threshold: int = 1, require_expiry: bool = False) -> T
 
 def sign(bundle: Path, key: Path, signer: str | None = None, expires: datetime | None = None) -> Path:
     with Bundle(bundle) as opened:
-        return signature.sign(bundle, opened.manifest, key, signer, expires)
+        return signature.sign(bundle, opened.manifest, key, signer, expires).file
 
 
 def sign_payload(target: Path, payload: bytes, *keys: Path, payload_type: str = PAYLOAD_TYPE) -> Path:

@@ -21,7 +21,10 @@ import pytest
 from bundler.bundle.layout import BLOCK, header, layout
 from bundler.bundle.manifest import MANIFEST, SUMS, Manifest
 from bundler.bundle.reader import Bundle
-from bundler.errors import BundleError, IntegrityError
+from bundler.bundle.receipt import read_receipt
+from bundler.errors import BundleError, ConfigError, IntegrityError
+from bundler.model.items import Item
+from bundler.model.lock import Lock
 
 from .bundles import write_bundle
 
@@ -218,6 +221,31 @@ def test_as_many_objects_as_a_manifest_may_name(good: Path, tmp_path: Path) -> N
     lines = ",".join(json.dumps(entry(f"files/{number}")) for number in range(300_000))
     text = json.dumps(document()).replace('"objects": []', f'"objects": [{lines}]')
     assert_refused(with_manifest(good, tmp_path / "many.tar", text.encode()))
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", '{"a":0}', "0", '""', "[[[[]]]]"])
+def test_more_values_than_a_manifest_may_have(good: Path, tmp_path: Path, value: str) -> None:
+    """A few bytes each would take hundreds in memory: they are counted before there are any."""
+    attributes = f'{{"x":[{",".join([value] * 2_600_000)}]}}'
+    item = f'{{"kind":"files","name":"a","version":"1","objects":[],"attributes":{attributes}}}'
+    text = json.dumps(document()).replace('"items": []', f'"items": [{item}]')
+    path = with_manifest(good, tmp_path / "values.tar", text.encode())
+    done = read(path)
+    assert done.returncode == BundleError.exit_code
+    assert "exceeds the limit of 2500000 values" in done.stderr
+
+
+def test_what_could_not_be_read_again_is_not_written() -> None:
+    item = Item("files", "a", "1", (), {"x": [0] * 2_600_000})
+    with pytest.raises(BundleError, match="demo 1: it exceeds the limit of 2500000 values"):
+        Lock("demo", "1", "0" * 64, (item,)).to_bytes()
+
+
+def test_a_receipt_of_nothing_but_values(tmp_path: Path) -> None:
+    path = tmp_path / "receipt"
+    path.write_text(f'{{"receipt_format":1,"releases":[],"objects":[{",".join("0" * 1_000_000)}]}}')
+    with pytest.raises(ConfigError, match="exceeds the limit of 900000 entries"):
+        read_receipt(path)
 
 
 MANIFESTS = [

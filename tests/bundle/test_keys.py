@@ -120,7 +120,7 @@ def test_what_is_called_like_a_key_has_to_be_one(folder: Path) -> None:
         keys.trust([])
     (folder / "other.pub").unlink()
     (folder / "other.pub").mkdir()
-    with pytest.raises(ConfigError, match=r"other\.pub is no public key: it is no file"):
+    with pytest.raises(ConfigError, match=r"other\.pub is no public key: it is no regular file"):
         keys.trust([])
 
 
@@ -142,9 +142,9 @@ def test_a_secret_key_is_refused_by_name(folder: Path, key: Path, by: str) -> No
 
 def test_a_pipe_in_place_of_a_key_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pub")
-    with pytest.raises(ConfigError, match="it is no file"):
+    with pytest.raises(ConfigError, match="it is no regular file"):
         keys.read_public(tmp_path / "pipe.pub")
-    with pytest.raises(ConfigError, match="it is no file"):
+    with pytest.raises(ConfigError, match="it is no regular file"):
         keys.read_secret(tmp_path / "pipe.pub")
 
 

@@ -360,6 +360,60 @@ def test_an_expired_statement_is_not_signed_on(bundle: Path, key: Path, other: P
         sign(bundle, other)
 
 
+def test_a_statement_that_nobody_signed_is_not_adopted(bundle: Path, key: Path) -> None:
+    """Whoever may write to the medium does not choose until when a signature counts."""
+    planted = statement_of(bundle, datetime(9999, 12, 31, tzinfo=UTC))
+    signature.signature_file(bundle).write_text(json.dumps(envelope_of(planted.data, [])))
+    sign(bundle, key)
+    found = check(bundle, trusting(key))
+    assert found
+    assert found.statement.expires is None
+
+
+def test_a_signature_that_could_not_be_read_again_is_not_written(bundle: Path, key: Path) -> None:
+    path = signature.signature_file(bundle)
+    full = [(f"{number:064x}", b"x") for number in range(64)]
+    path.write_text(json.dumps(envelope_of(statement_of(bundle).data, full)))
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="with one signature more"):
+        sign(bundle, key)
+    assert path.read_bytes() == before
+
+
+def test_a_signature_file_that_would_grow_too_large_is_not_written(bundle: Path, key: Path) -> None:
+    path = signature.signature_file(bundle)
+    made = envelope_of(statement_of(bundle).data, [("0" * 64, b"")])
+    room = (1 << 20) - len(json.dumps(made))
+    path.write_text(json.dumps(envelope_of(statement_of(bundle).data, [("0" * 64, bytes(room // 4 * 3))])))
+    before = path.read_bytes()
+    assert (1 << 20) - 4 <= len(before) <= 1 << 20
+    with pytest.raises(ConfigError, match=r"with one signature more, .* too large"):
+        sign(bundle, key)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["demo-1.0.tar.sig.json.part", "demo-1.0.tar.sig.json"])
+def test_sign_writes_through_no_link_beside_the_bundle(bundle: Path, key: Path, tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    bundle.with_name(name).symlink_to(victim)
+    if name.endswith(".part"):
+        sign(bundle, key)
+    else:
+        with pytest.raises(TrustError, match="is no signature"):
+            sign(bundle, key)
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_planted_link_to_nowhere_does_not_choose_where_a_signature_goes(
+    bundle: Path, key: Path, tmp_path: Path
+) -> None:
+    signature.signature_file(bundle).symlink_to(tmp_path / "made")
+    with pytest.raises(OSError, match="it is no regular file"):
+        sign(bundle, key)
+    assert not (tmp_path / "made").exists()
+
+
 # Until when
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from bundler.bundle.reader import Bundle
 from bundler.bundle.storage import INDEX_SUFFIX, open_storage
 from bundler.bundle.volumes import PRESETS, join, parse_size, split
-from bundler.errors import BundleError, IntegrityError
+from bundler.errors import BundleError, ConfigError, IntegrityError
 from bundler.progress import Silent
 from tests.bundle.bundles import write_bundle
 
@@ -20,7 +22,7 @@ _SIZE = 3 << 20
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    return write_bundle(tmp_path / "whole", _FILES)
+    return write_bundle(tmp_path / "demo-1.0.tar", _FILES)
 
 
 @pytest.fixture
@@ -141,3 +143,113 @@ def test_what_is_no_size(text: str) -> None:
 
 def test_a_file_on_a_fat32_stick_is_below_four_gibibytes() -> None:
     assert PRESETS["fat32"] == 2**32 - 1
+
+
+# What others planted on the medium
+
+
+@pytest.mark.parametrize("name", ["demo-1.0.tar.joining", "demo-1.0.tar.part", "demo-1.0.tar.new", ".demo-1.0.tar.new"])
+def test_join_writes_through_no_link_on_the_medium(index: Path, tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    index.with_name(name).symlink_to(victim)
+    join(index, index.parent, progress=Silent())
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", ["demo-1.0.tar.001.part", "demo-1.0.tar.volumes.json.part"])
+def test_split_writes_through_no_link_on_the_medium(bundle: Path, tmp_path: Path, name: str) -> None:
+    victim, medium = tmp_path / "victim", tmp_path / "medium"
+    victim.write_bytes(b"precious")
+    medium.mkdir()
+    (medium / name).symlink_to(victim)
+    split(bundle, medium, _SIZE, progress=Silent())
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", ["demo-1.0.tar.001", "demo-1.0.tar.volumes.json"])
+def test_split_refuses_a_link_in_place_of_what_it_makes(bundle: Path, tmp_path: Path, name: str) -> None:
+    victim, medium = tmp_path / "victim", tmp_path / "medium"
+    victim.write_bytes(b"precious")
+    medium.mkdir()
+    (medium / name).symlink_to(victim)
+    with pytest.raises(OSError, match="it is no regular file"):
+        split(bundle, medium, _SIZE, progress=Silent())
+    assert victim.read_bytes() == b"precious"
+
+
+def test_join_replaces_only_the_same_bundle(bundle: Path, index: Path, tmp_path: Path) -> None:
+    target = tmp_path / "joined" / bundle.name
+    target.parent.mkdir()
+    write_bundle(target, {"files/other": b"other"})
+    other = target.read_bytes()
+    with pytest.raises(ConfigError, match="is there already, and is not the bundle in these volumes"):
+        join(index, target.parent, progress=Silent())
+    assert target.read_bytes() == other
+    target.write_bytes(b"no bundle")
+    with pytest.raises(ConfigError, match="is there already"):
+        join(index, target.parent, progress=Silent())
+    join(index, target.parent, progress=Silent(), replace=True)
+    assert target.read_bytes() == bundle.read_bytes()
+    join(index, target.parent, progress=Silent())  # the same
+
+
+@pytest.mark.parametrize("name", ["site.yaml", "id_ed25519", "x.tar.sig.json", "demo-1.0.tar.gz", "-1.0.tar", "a.tar"])
+def test_volumes_are_a_bundles_and_no_other_files(index: Path, tmp_path: Path, name: str) -> None:
+    document = json.loads(index.read_text())
+    document["bundle"] = name
+    index.write_text(json.dumps(document))
+    with pytest.raises(BundleError, match="is no index of volumes"):
+        join(index, tmp_path / "joined", progress=Silent())
+    assert not (tmp_path / "joined").exists()
+
+
+def test_a_volume_is_called_after_its_bundle(index: Path) -> None:
+    """Building anew deletes the volumes that an index names: it can name nothing else."""
+    document = json.loads(index.read_text())
+    volume(index, 1).rename(index.with_name("site.yaml"))
+    document["volumes"][0]["file"] = "site.yaml"
+    index.write_text(json.dumps(document))
+    with pytest.raises(BundleError, match="its sizes or names do not fit together"):
+        Bundle(index)
+
+
+def test_a_bundle_of_another_name_is_not_split(bundle: Path, tmp_path: Path) -> None:
+    renamed = bundle.rename(tmp_path / "renamed")
+    with pytest.raises(BundleError, match="not called like a bundle"):
+        split(renamed, tmp_path / "volumes", _SIZE, progress=Silent())
+
+
+@pytest.mark.parametrize("sort", ["pipe", "endless"])
+def test_an_index_that_is_no_file_is_not_waited_for(index: Path, sort: str) -> None:
+    index.unlink()
+    if sort == "pipe":
+        os.mkfifo(index)
+    else:
+        index.symlink_to("/dev/zero")
+    with pytest.raises(BundleError, match="is no index of volumes: it is no regular file"):
+        Bundle(volume(index, 1))
+
+
+def test_a_bundle_or_volume_that_is_a_pipe_is_not_waited_for(index: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tar")
+    with pytest.raises(BundleError, match="it is no regular file"):
+        Bundle(tmp_path / "pipe.tar")
+    volume(index, 2).unlink()
+    os.mkfifo(volume(index, 2))
+    with pytest.raises(IntegrityError, match=f"{volume(index, 2).name}: it is no regular file"):
+        Bundle(index)
+
+
+def test_there_are_not_too_many_volumes(index: Path) -> None:
+    many = [{"file": f"demo-1.0.tar.{n:03}", "size": 1, "sha256": "0" * 64} for n in range(1, 20_001)]
+    document = {"bundle": "demo-1.0.tar", "size": len(many), "volumes": many}
+    index.write_text(json.dumps(document, separators=(",", ":")))
+    with pytest.raises(BundleError, match="is no index of volumes"):
+        Bundle(index)
+    index.write_text(json.dumps({**document, "size": 9999, "volumes": many[:9999]}, separators=(",", ":")))
+    began = time.monotonic()
+    with pytest.raises(IntegrityError) as refused:
+        Bundle(index)
+    assert time.monotonic() - began < 5
+    assert len(refused.value.message) < 2000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from contextlib import suppress
 from pathlib import Path
@@ -127,3 +128,22 @@ def test_an_earlier_bundle_gives_what_it_has_and_nothing_damaged(tmp_path: Path)
         assert fill(writer) == 10
         writer.commit()
     assert (tmp_path / "demo-1.0.tar").read_bytes() == write_bundle(tmp_path / "s.tar", CONTENTS).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["demo-1.0.tar.part", "demo-1.0.tar.part.journal"])
+@pytest.mark.parametrize("sort", ["link", "hard link", "pipe"])
+def test_nothing_planted_in_the_output_folder_is_written(tmp_path: Path, name: str, sort: str) -> None:
+    manifest, documents = describe(lock_of(CONTENTS))
+    victim, planted = tmp_path / "victim", tmp_path / name
+    victim.write_text(f"bundle {manifest.id} boot\n" * 3)
+    before = victim.read_bytes()
+    match sort:
+        case "link":
+            planted.symlink_to(victim)
+        case "hard link":
+            os.link(victim, planted)
+        case _:
+            os.mkfifo(planted)
+    with suppress(OSError), Writer(tmp_path / "demo-1.0.tar", manifest, documents) as writer:
+        fill(writer)
+    assert victim.read_bytes() == before

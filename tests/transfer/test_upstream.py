@@ -123,7 +123,7 @@ def test_reading_is_bounded(tmp_path: Path, server: Server, outside: Upstream) -
     with pytest.raises(FetchError, match="limit of 10 B for such a file"):
         outside.read(server.put("/x", bytes(1000)), limit=10)
     (tmp_path / "local").write_bytes(bytes(1000))
-    with pytest.raises(ProfileError, match="larger than 10 bytes"):
+    with pytest.raises(ProfileError, match="too large: more than 10 B"):
         outside.read("local", limit=10)
 
 
