@@ -1,7 +1,7 @@
 """What of a bundle the admin host itself runs, mostly as root, and not only serves: the approver is to see all of it.
 
 An item says so in its attribute `role`. What lies in `bootstrap/` is run as well, whatever its item says: people take
-install.sh from there.
+install.sh from there. Of packages, install.sh takes the objects of an item with such a role and no others.
 """
 
 from __future__ import annotations

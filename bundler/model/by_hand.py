@@ -1,6 +1,7 @@
 """What to type where there is no bundler yet: how a bundle is checked with plain tools, and then set up.
 
-The tools are tar, sha256sum, sed, base64, grep and openssl. Lines to type are indented by two.
+The tools are tar, sha256sum, sed, base64, grep and openssl. Lines to type are indented by two. From its standard input
+tar does not decompress by itself, and `head` bounds what a sparse file would fill up.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 _CHECK = """\
   umask 077; mkdir ~/FOLDER; cd ~/FOLDER
   b=/media/usb/FOLDER.tar     # a bundle in volumes first: cat FOLDER.tar.[0-9]* >FOLDER.tar
-  tar xOf $b FOLDER/manifest.json >manifest.json
+  tar xOf - FOLDER/manifest.json <$b | head -c 512M >manifest.json
 
 By the id that was approved, as you were told over another channel than the bundle's:
 
@@ -16,8 +17,9 @@ By the id that was approved, as you were told over another channel than the bund
 
 Or by the signature beside the bundle, and the signer's public key release.pub that you have from another channel:
 
-  sed -n 's/^ "payload": "\\(.*\\)",$/\\1/p' $b.sig.json | base64 -d >payload
-  sed -n 's/^   "sig": "\\(.*\\)"$/\\1/p' $b.sig.json | sed -n 1p | base64 -d >sig     # 2p: the second signer's
+  head -c 1M $b.sig.json >envelope
+  sed -n 's/^ "payload": "\\(.*\\)",$/\\1/p' envelope | base64 -d >payload
+  sed -n 's/^   "sig": "\\(.*\\)"$/\\1/p' envelope | sed -n 1p | base64 -d >sig     # 2p: the second signer's
   t=application/vnd.in-toto+json
   { printf 'DSSEv1 %d %s %d ' ${#t} $t $(wc -c <payload); cat payload; } >signed
   openssl pkeyutl -verify -pubin -inkey release.pub -rawin -in signed -sigfile sig     # an Ed25519 key
@@ -30,7 +32,7 @@ Or by the signature beside the bundle, and the signer's public key release.pub t
 sha256sum has to say OK; or openssl that it verified the signature, and the line before the last one OK.
 """
 _SET_UP = """\
-  tar xOf $b FOLDER/bootstrap/install.sh >install.sh
+  tar xOf - FOLDER/bootstrap/install.sh <$b | head -c 1M >install.sh
   grep -A 2 '"path": "bootstrap/install.sh"' manifest.json |
     sed -n 's/^   "sha256": "\\(.*\\)",$/\\1  install.sh/p' | sha256sum -c
   sh install.sh $b --id ID --address A     # or --key release.pub

@@ -30,9 +30,9 @@ def write_report(bundle: Bundle, folder: Path, *, standing: Standing, since: Seq
     manifest = bundle.manifest
     sbom, readme = bundle.sbom(), bundle.readme()
     folder.mkdir(parents=True, exist_ok=True)
-    sizes: Counter[str] = Counter()
-    for item in manifest.items:
-        sizes[item.kind] += sum(obj.size for obj in item.objects)
+    sizes: Counter[str] = Counter({item.kind: 0 for item in manifest.items})
+    for (kind, _), size in {(item.kind, obj.path): obj.size for item in manifest.items for obj in item.objects}.items():
+        sizes[kind] += size  # of what items share, once
     changes = difference(since, manifest.items) if since is not None else None
     page = render(
         "bundler.report",

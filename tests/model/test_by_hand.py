@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,12 @@ def test_install_sh_is_held_to_the_manifest(bundle: Path, shell: str) -> None:
     assert "it runs" in said
     bundle.write_bytes(bundle.read_bytes().replace(b"it runs", b"it robs"))
     assert "install.sh: FAILED" in typed(lines, bundle, shell, "")
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, gzip.compress])
+def test_what_is_compressed_is_not_unpacked(bundle: Path, shell: str, pack: Callable[[bytes], bytes]) -> None:
+    approved = id_of(bundle)
+    bundle.write_bytes(pack(bundle.read_bytes()))
+    said = typed(by_hand.check("demo-1.0"), bundle, shell, approved)
+    assert "manifest.json: FAILED" in said
+    assert (bundle.with_name("home") / "demo-1.0/manifest.json").stat().st_size == 0

@@ -15,7 +15,7 @@ class Spec(StrictModel):
     """For which machine, and which Python there."""
 
     target: Word = Field(description="one of the profile's targets, in full: `rocky-9-x86_64`")
-    python: Annotated[str, StringConstraints(pattern=r"^3\.\d{1,2}$")]
+    python: Annotated[str, StringConstraints(pattern=r"^3\.[0-9]{1,2}$")]
 
     @field_validator("python")
     @classmethod

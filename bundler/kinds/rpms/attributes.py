@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
+from bundler.errors import BundleError
 from bundler.model.attributes import Attributes
 from bundler.model.contents import ObjectPath
+from bundler.model.items import Item
 from bundler.model.target import Line, StrictModel, Target, Word
 
 PACKAGE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$"
 
 # These end up in a .repo file and in shell commands; the patterns leave nothing that would need quoting there.
 Folder = Annotated[str, StringConstraints(pattern=r"^rpms(/[A-Za-z0-9][A-Za-z0-9._-]*)+$")]
-KeyPath = Annotated[str, StringConstraints(pattern=r"^keys/[A-Za-z0-9._-]+$")]
+KeyPath = Annotated[str, StringConstraints(pattern=r"^keys/[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_NAME)]
 Stream = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]+:[A-Za-z0-9._+-]+$")]
 
@@ -70,3 +73,67 @@ class RequestAttributes(Attributes):
     modules: tuple[Line, ...]
     weak_deps: bool
     assumed: AssumedMetadata | None = Field(description="None: nodes are taken to have nothing")
+
+
+class BootstrapRepository(StrictModel):
+    """What of a repository install.sh writes into a .repo file."""
+
+    repo: Word
+    path: Folder
+    gpgcheck: bool
+    priority: int = Field(ge=1, le=99)
+    module_hotfixes: bool
+    keys: tuple[KeyPath, ...]
+
+    @model_validator(mode="after")
+    def _has_keys_to_check_with(self) -> Self:
+        if self.gpgcheck and not self.keys:
+            raise ValueError(f"repository {self.repo} has no key to check its packages with")
+        return self
+
+    @classmethod
+    def of(cls, repo: RepositoryAttributes) -> Self:
+        return cls(**repo.model_dump(include=set(cls.model_fields)))
+
+
+class BootstrapAttributes(Attributes):
+    """What install.sh installs with dnf as root: install.sh reads these lines of the manifest, as they are here.
+
+    The role says so to whoever approves the bundle, and whether the packages' signatures are checked.
+    """
+
+    type: Literal["bootstrap"] = "bootstrap"
+    role: Literal["bootstrap", "bootstrap-unchecked"]
+    target: Target
+    names: tuple[PackageName, ...] = Field(min_length=1, max_length=1000)
+    repositories: tuple[BootstrapRepository, ...] = Field(min_length=1, max_length=100)
+
+    @model_validator(mode="after")
+    def _says_what_goes_unchecked(self) -> Self:
+        if (self.role == "bootstrap") != all(repo.gpgcheck for repo in self.repositories):
+            raise ValueError(f"its role is {self.role}, and its repositories say otherwise")
+        return self
+
+    @classmethod
+    def of(cls, item: Item) -> Self:
+        """Read an item's attributes, and see that they are about its objects. Raises BundleError."""
+        found = super().of(item)
+        keys = {key for repo in found.repositories for key in repo.keys}
+        folders = tuple(f"{repo.path}/" for repo in found.repositories)
+        paths = {obj.path for obj in item.objects}
+        strange = sorted(path for path in paths - keys if not path.startswith(folders)) + sorted(keys - paths)
+        if item.version != str(found.target) or strange:
+            raise BundleError(
+                f"{item.kind} {item.name} {item.version}: {strange[0] if strange else found.target} is not its own",
+                hint="the bundle was made by something else than this bundler: build it again",
+            )
+        return found
+
+    @classmethod
+    def among(cls, items: Iterable[Item]) -> list[tuple[Item, Self]]:
+        """The items of this type, and all others that say the admin host runs them: RPMs have no other role."""
+        return [
+            (item, cls.of(item))
+            for item in items
+            if item.attributes.get("type") == "bootstrap" or "role" in item.attributes
+        ]

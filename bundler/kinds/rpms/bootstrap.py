@@ -1,24 +1,22 @@
 """What install.sh needs to install packages out of the bundle, on a machine where nothing serves them yet.
 
-bootstrap.names     the packages that were asked for
-bootstrap.members   the bundle's paths of their closure, of its repositories' metadata and of the keys
-bootstrap.repo      a .repo file over them; @HERE@ stands for the folder they were extracted to
-
-What each of them is held to, and its size, stands in the manifest.
+One item says it all, in the manifest: its attributes name the packages that were asked for and the repositories that
+they come from, its objects are the closure, the repositories' metadata and the keys. install.sh takes nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
 
-from bundler.kinds.rpms.attributes import PackageAttributes, RepositoryAttributes
+from bundler.kinds.rpms.attributes import (
+    BootstrapAttributes,
+    BootstrapRepository,
+    PackageAttributes,
+    RepositoryAttributes,
+)
 from bundler.kinds.rpms.metadata import Chosen
 from bundler.model.items import Item
 from bundler.model.target import Target
-
-if TYPE_CHECKING:
-    from bundler.transfer.upstream import Upstream
 
 
 def bootstrap(
@@ -26,34 +24,21 @@ def bootstrap(
     names: Sequence[str],
     chosen: Collection[Chosen],
     carried: Sequence[Item],
-    folder: str,
-    upstream: Upstream,
+    keys: Iterable[Item],
 ) -> Item:
-    """The item of these files, in `folder`; `carried` are the target's items, `chosen` the closure of `names`."""
+    """The item; `carried` are the target's items, `chosen` the closure of `names`, `keys` all that were read."""
     wanted = {(each.repo, str(each.nevra)) for each in chosen}
     repositories = RepositoryAttributes.among(carried)
-    repos = [repo for _, repo in repositories]
     packages = [item for item, package in PackageAttributes.among(carried) if (package.repo, package.nevra) in wanted]
-    objects = [obj for item in (*(item for item, _ in repositories), *packages) for obj in item.objects]
-    keys = dict.fromkeys(key for repo in repos for key in repo.keys)
-    members = "".join(f"{path}\n" for path in (*(obj.path for obj in objects), *keys))
-    texts = {
-        "names": "".join(f"{name}\n" for name in names),
-        "members": members,
-        "repo": "\n".join(map(_section, repos)),
-    }
-    kept = tuple(upstream.keep(f"{folder}/bootstrap.{name}", text.encode()) for name, text in texts.items())
-    return Item("rpms", "bootstrap", str(target), kept, {"type": "bootstrap", "target": str(target)})
-
-
-def _section(repo: RepositoryAttributes) -> str:
-    options: dict[str, str | int] = {
-        "name": repo.repo,
-        "baseurl": f"file://@HERE@/{repo.path}/",
-        "gpgcheck": int(repo.gpgcheck),
-        "priority": repo.priority,
-        "module_hotfixes": int(repo.module_hotfixes),
-    }
-    if repo.keys:
-        options["gpgkey"] = " ".join(f"file://@HERE@/{key}" for key in repo.keys)
-    return f"[bundle-{repo.repo}]\n" + "".join(f"{option}={value}\n" for option, value in options.items())
+    held_to = {key for _, repo in repositories for key in repo.keys}
+    signing = [item for item in keys if item.objects[0].path in held_to]
+    needed = (*(item for item, _ in repositories), *packages, *signing)
+    checked = all(repo.gpgcheck for _, repo in repositories)
+    attributes = BootstrapAttributes(
+        role="bootstrap" if checked else "bootstrap-unchecked",
+        target=target,
+        names=tuple(names),
+        repositories=tuple(BootstrapRepository.of(repo) for _, repo in repositories),
+    )
+    objects = tuple(obj for item in needed for obj in item.objects)
+    return Item("rpms", "bootstrap", str(target), objects, attributes.as_json())

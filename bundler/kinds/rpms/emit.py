@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-from bundler.kinds.rpms.attributes import PackageAttributes, RepositoryAttributes
+from bundler.kinds.rpms.attributes import BootstrapAttributes, PackageAttributes, RepositoryAttributes
 from bundler.model.items import Item
 from bundler.model.node_files import PASSWORD, NodeCheck, NodeFile, NodeFiles
 from bundler.model.site import Served
@@ -22,6 +22,7 @@ _STOCK = "/etc/yum.repos.d/*.repo"
 
 def emit(items: tuple[Item, ...], served: Served) -> NodeFiles:
     """A .repo file per target, module streams to enable, and checks. Raises BundleError for items of another make."""
+    BootstrapAttributes.among(items)  # nothing for nodes, but all that does not hold together is refused
     repos = [repo for _, repo in RepositoryAttributes.among(items)]
     targets = sorted({repo.target for repo in repos}, key=str)
     files = list(_password(served)) if repos else []

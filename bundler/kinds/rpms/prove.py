@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.errors import BundleError, ResolveError, TrustError
-from bundler.kinds.rpms.attributes import AssumedMetadata, PackageAttributes, RepositoryAttributes, RequestAttributes
+from bundler.kinds.rpms.attributes import (
+    AssumedMetadata,
+    BootstrapAttributes,
+    BootstrapRepository,
+    PackageAttributes,
+    RepositoryAttributes,
+    RequestAttributes,
+)
 from bundler.kinds.rpms.keys import takes_sha1
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
 from bundler.kinds.rpms.openpgp import Keys, SignatureError
@@ -47,7 +54,10 @@ def prove(items: tuple[Item, ...], content: Content) -> Iterator[str]:
             yield from (f"rpms {item.name} for {repo.target}: its key {key} is not in the bundle" for key in lost)
             if repo.gpgcheck and not lost:
                 _check_signatures(repo, items, bundle)
-        for _, request in RequestAttributes.among(items):
+        requests = [request for _, request in RequestAttributes.among(items)]
+        for item, first in BootstrapAttributes.among(items):
+            yield from _bootstrap_problems(item, first, [repo for _, repo in repos], requests, bundle)
+        for request in requests:
             try:
                 chosen = _solve(request, [repo for _, repo in repos if repo.target == request.target], bundle)
             except ResolveError as error:
@@ -57,6 +67,31 @@ def prove(items: tuple[Item, ...], content: Content) -> Iterator[str]:
                 held = bundle.objects.get(path)
                 if held is None or (each.checksum_type == "sha256" and each.checksum != held.sha256):
                     yield f"rpms for {request.target}: {each.nevra} is needed, and {path} is not in the bundle"
+
+
+def _bootstrap_problems(
+    item: Item,
+    first: BootstrapAttributes,
+    repos: Sequence[RepositoryAttributes],
+    requests: Sequence[RequestAttributes],
+    bundle: _Bundle,
+) -> Iterator[str]:
+    """What keeps install.sh from installing its packages, or makes it trust others than nodes do."""
+    own = [repo for repo in repos if repo.target == first.target]
+    if first.repositories != tuple(BootstrapRepository.of(repo) for repo in own):
+        yield f"rpms for {first.target}: install.sh would use other repositories than nodes"
+        return
+    asked = next((request for request in requests if request.target == first.target), None)
+    if asked is None:
+        yield f"rpms for {first.target}: install.sh would install packages that nobody asked for"
+        return
+    try:
+        chosen = _solve(asked.model_copy(update={"packages": first.names, "modules": ()}), own, bundle)
+    except ResolveError as error:
+        yield f"rpms for {first.target}: for install.sh, {error.message}"
+        return
+    lost = sorted(set(chosen.values()) - {obj.path for obj in item.objects})
+    yield from (f"rpms for {first.target}: install.sh needs {path}, and its item does not list it" for path in lost)
 
 
 def _check_signatures(repo: RepositoryAttributes, items: Sequence[Item], bundle: _Bundle) -> None:

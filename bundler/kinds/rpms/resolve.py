@@ -46,7 +46,7 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
             items.append(_request_item(request, target, assumed, folder, upstream))
         if first := spec.bootstrap_for(target):
             chosen = _closure(spec, first, (), target, origins, assumed)
-            items.append(bootstrap(target, first, chosen, carried, folder, upstream))
+            items.append(bootstrap(target, first, chosen, carried, keyring.items))
     return (*items, *keyring.items)
 
 

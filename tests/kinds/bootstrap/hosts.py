@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ from securesystemslib.signer import CryptoSigner
 
 from bundler.bundle.reader import Bundle
 from bundler.errors import TrustError
+from bundler.model.items import Item, Json
+from bundler.model.lock import Lock
 from bundler.templates import render
-from tests.bundle.bundles import write_bundle
+from tests.bundle.bundles import TARGETS, item_of, write_lock
 
 ADDRESS = ("--address", "192.168.10.10")
 TRUST = TrustError.exit_code
 BOOTSTRAP = ("python3.12", "nginx", "podman", "policycoreutils-python-utils")
 WHEEL = "bootstrap/wheels/bundler-1-py3-none-any.whl"
+_KEY_FILE = "keys/RPM-GPG-KEY-Rocky"
 _MEMBERS = ("baseos/Packages/nginx.rpm", "baseos/repodata/repomd.xml")
-_REPO = "[bundle-baseos]\nname=baseos\nbaseurl=file://@HERE@/rpms/rocky/{release}/baseos/\ngpgcheck=1\n"
 # The machine that the script looks at and changes: all of it is there for the script alone. `local` is what the machine
 # has in /usr/local/bin, `attack` what a local user does all the while.
 _INSIDE = """\
@@ -129,23 +131,60 @@ class Host:
         values = {"distro": "rocky", "release": self.release, "arch": "x86_64", "python": "3.12"}
         return {"bootstrap/install.sh": render("bundler.kinds.bootstrap", "install.sh.j2", **values).encode()}
 
-    def write(self, target: Path, changes: Mapping[str, bytes] | None = None) -> Path:
-        """A bundle of the parts that the script reads, with `changes`; its bootstrap folder lies unpacked there."""
+    def packages(self, **changes: Json) -> dict[str, Json]:
+        """What the bundle says of the packages that the machine takes first, with `changes`."""
+        repository: dict[str, Json] = {
+            "repo": "baseos",
+            "path": f"rpms/rocky/{self.release}/baseos",
+            "gpgcheck": True,
+            "priority": 99,
+            "module_hotfixes": False,
+            "keys": [_KEY_FILE],
+        }
+        return {
+            "type": "bootstrap",
+            "role": "bootstrap",
+            "target": {"distro": "rocky", "release": self.release, "arch": "x86_64"},
+            "names": list(BOOTSTRAP),
+            "repositories": [repository | {key: changes.pop(key) for key in repository if key in changes}],
+            **changes,
+        }
+
+    def write(
+        self,
+        target: Path,
+        changes: Mapping[str, bytes] | None = None,
+        *,
+        packages: Mapping[str, Json] | None = None,
+        members: Sequence[str] = (),
+    ) -> Path:
+        """A bundle of the parts that the script reads, with `changes`; its bootstrap folder lies unpacked there.
+
+        `packages` are the attributes of the item with the machine's packages, `members` further objects of it.
+        """
         rpms = f"rpms/rocky/{self.release}"
         contents = {
             **self.scripts(),
             "bootstrap/uninstall.sh": b"#!/bin/sh\n",
             "bootstrap/requirements.txt": b"bundler==1 --hash=sha256:0\n",
             WHEEL: b"a wheel",
-            f"{rpms}/bootstrap.names": "".join(f"{name}\n" for name in BOOTSTRAP).encode(),
-            f"{rpms}/bootstrap.members": "".join(f"{rpms}/{path}\n" for path in _MEMBERS).encode(),
-            f"{rpms}/bootstrap.repo": _REPO.format(release=self.release).encode(),
+            _KEY_FILE: b"a key",
             f"{rpms}/baseos/Packages/nginx.rpm": b"an rpm",
             f"{rpms}/baseos/Packages/other.rpm": b"another, which nobody asked for",
             f"{rpms}/baseos/repodata/repomd.xml": b"<repomd/>",
             **(changes or {}),
         }
-        bundle = write_bundle(target, contents)
+        sample = item_of(contents)
+        by_path = {obj.path: obj for obj in sample.objects}
+        own = (*(f"{rpms}/{path}" for path in _MEMBERS), _KEY_FILE, *members)
+        first = Item(
+            "rpms",
+            "bootstrap",
+            f"rocky-{self.release}-x86_64",
+            tuple(by_path[path] for path in own),
+            self.packages() if packages is None else packages,
+        )
+        bundle = write_lock(target, Lock("demo", "1.0", "0" * 64, (sample, first), TARGETS), contents)
         (self.folder / "unpacked/bootstrap/install.sh").write_bytes(contents["bootstrap/install.sh"])
         return bundle
 

@@ -36,7 +36,7 @@ def test_what_it_takes_from_the_bundle(host: Host, bundle: Path, tmp_path: Path,
     assert re.search(f"--setopt=reposdir={_PRIVATE}/repos.d ", dnf)
     # Rocky 9's Python is 3.9, too old; Rocky 10 has 3.12 by itself. podman is there on both.
     missing = "nginx policycoreutils-python-utils"
-    assert dnf.endswith(f" install {'python3.12 ' if host.release == '9' else ''}{missing}")
+    assert dnf.endswith(f" install -- {'python3.12 ' if host.release == '9' else ''}{missing}")
     repo = (host.folder / "repo").read_text()
     assert re.search(f"baseurl=file://{_PRIVATE}/bundle/rpms/rocky/{host.release}/baseos/", repo)
     assert "gpgcheck=1" in repo

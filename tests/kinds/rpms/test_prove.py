@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bundler.errors import BundleError
+from bundler.kinds.rpms.attributes import BootstrapAttributes
 from bundler.kinds.rpms.emit import emit
 from bundler.model.items import Item, Json, Object
 from bundler.model.site import Served, SiteConfig
@@ -107,3 +110,76 @@ def test_items_of_another_make(items: tuple[Item, ...], bench: Bench) -> None:
     strange = Item("rpms", "request", "x", (), {**request.attributes, "packages": ["--installroot=/\n"]})
     with pytest.raises(BundleError, match="rpms request x: its attributes cannot be read: packages"):
         bench.prove((strange,))
+
+
+# What install.sh takes
+
+
+@pytest.fixture
+def with_bootstrap(shared: Path, serve: Serve, bench: Bench) -> tuple[Item, ...]:
+    section = OPENSTACK.replace(
+        "[python-openstackclient]", "[python-openstackclient, {{name: python-six, bootstrap: true}}]"
+    )
+    return bench.resolve(section.format(url=serve(shared / "rpm")), CENTOS7)
+
+
+def changed(items: tuple[Item, ...], change: Callable[[Item], Item]) -> tuple[Item, ...]:
+    return tuple(change(item) if item.attributes["type"] == "bootstrap" else item for item in items)
+
+
+def test_packages_that_install_sh_would_miss(with_bootstrap: tuple[Item, ...], bench: Bench) -> None:
+    def change(item: Item) -> Item:
+        return replace(item, objects=tuple(obj for obj in item.objects if not obj.path.endswith(".rpm")))
+
+    (problem,) = bench.prove(changed(with_bootstrap, change))
+    assert "install.sh needs rpms/centos/7/cloud/Packages/python-six-" in problem
+
+
+@pytest.mark.parametrize("option", ["gpgcheck", "priority", "keys"])
+def test_repositories_that_nodes_do_not_use(with_bootstrap: tuple[Item, ...], bench: Bench, option: str) -> None:
+    def change(item: Item) -> Item:
+        said = BootstrapAttributes.of(item)
+        first, *rest = said.repositories
+        other = {"gpgcheck": False, "priority": 1, "keys": [rest[0].keys[0]]}[option]
+        role = "bootstrap-unchecked" if option == "gpgcheck" else "bootstrap"
+        repositories: list[Any] = [
+            first.model_dump(mode="json") | {option: other},
+            *(r.model_dump(mode="json") for r in rest),
+        ]
+        kept = {key for repo in repositories for key in repo["keys"]}
+        objects = tuple(obj for obj in item.objects if obj.path in kept or not obj.path.startswith("keys/"))
+        return replace(
+            item, attributes={**item.attributes, "role": role, "repositories": repositories}, objects=objects
+        )
+
+    (problem,) = bench.prove(changed(with_bootstrap, change))
+    assert problem == "rpms for centos-7-x86_64: install.sh would use other repositories than nodes"
+
+
+@pytest.mark.parametrize("name", ["--pipe=id", "-e", "a b", "*", "$(id)", "", "a\nb", "@core"])
+def test_names_that_install_sh_would_refuse(with_bootstrap: tuple[Item, ...], bench: Bench, name: str) -> None:
+    forged = changed(with_bootstrap, lambda item: replace(item, attributes={**item.attributes, "names": [name]}))
+    with pytest.raises(BundleError, match=r"names\.0"):
+        bench.prove(forged)
+    with pytest.raises(BundleError, match=r"names\.0"):
+        emit(forged, SERVED)
+
+
+@pytest.mark.parametrize("role", ["harmless", None, "bootstrap-unchecked"])
+@pytest.mark.parametrize("sort", ["bootstrap", "package"])
+def test_a_role_that_is_none_of_rpms(with_bootstrap: tuple[Item, ...], role: Json, sort: str) -> None:
+    forged = tuple(
+        replace(item, attributes={**item.attributes, "role": role}) if item.attributes["type"] == sort else item
+        for item in with_bootstrap
+    )
+    with pytest.raises(BundleError):
+        emit(forged, SERVED)
+
+
+@pytest.mark.parametrize("path", ["files/x", "rpms/centos/9/x.rpm", "bootstrap/wheels/x.whl"])
+def test_a_file_of_somewhere_else(with_bootstrap: tuple[Item, ...], path: str) -> None:
+    def change(item: Item) -> Item:
+        return replace(item, objects=(*item.objects, replace(item.objects[0], path=path)))
+
+    with pytest.raises(BundleError, match="is not its own"):
+        emit(changed(with_bootstrap, change), SERVED)

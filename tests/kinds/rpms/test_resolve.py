@@ -15,7 +15,9 @@ import createrepo_c
 import pytest
 import yaml
 
+from bundler.bundle.programs import programs
 from bundler.errors import FetchError, IntegrityError, ProfileError, ResolveError
+from bundler.kinds.rpms.attributes import BootstrapAttributes
 from bundler.kinds.rpms.emit import emit
 from bundler.kinds.rpms.resolve import resolve
 from bundler.kinds.rpms.spec import Spec
@@ -275,27 +277,25 @@ def test_modules_and_groups_of_a_subset(shared: Path, serve: Serve, bench: Bench
     assert set(re.findall(r"<packagereq[^>]*>([^<]+)<", comps.read_text())) <= set(by_name)
 
 
-def test_what_the_admin_host_takes_first(shared: Path, serve: Serve, bench: Bench, tmp_path: Path) -> None:
+def test_what_the_admin_host_takes_first(shared: Path, serve: Serve, bench: Bench) -> None:
     section = OPENSTACK.replace(
         "[python-openstackclient]", "[python-openstackclient, {{name: python-six, bootstrap: true}}]"
     )
     items = bench.resolve(section.format(url=serve(shared / "rpm")), CENTOS7)
     (first,) = of_type(items, "bootstrap")
-    folder = bench.unpack(items, tmp_path / "bundle")
-    texts = {obj.path.rpartition(".")[2]: (folder / obj.path).read_text() for obj in first.objects}
-    assert texts["names"] == "python-six\n"
-    members = texts["members"].split()
+    said = BootstrapAttributes.of(first)
+    assert (said.role, said.names) == ("bootstrap", ("python-six",))
+    members = [obj.path for obj in first.objects]
     packages = [path for path in members if path.endswith(".rpm")]
     assert len(packages) == 1  # all that it needs is in what is installed
     assert packages[0].startswith("rpms/centos/7/cloud/Packages/python-six-")
-    for path in members:
-        assert (folder / path).is_file()
     assert {path for path in members if path.startswith("keys/")} == {
         f"keys/RPM-GPG-KEY-{name}" for name in ("CentOS-7", "CentOS-SIG-Cloud", "EPEL-7")
     }
     assert "rpms/centos/7/cloud/repodata/repomd.xml" in members
-    assert "baseurl=file://@HERE@/rpms/centos/7/epel/\ngpgcheck=1" in texts["repo"]
-    assert "gpgkey=file://@HERE@/keys/RPM-GPG-KEY-EPEL-7" in texts["repo"]
+    epel = next(repo for repo in said.repositories if repo.repo == "epel")
+    assert (epel.path, epel.gpgcheck, epel.keys) == ("rpms/centos/7/epel", True, ("keys/RPM-GPG-KEY-EPEL-7",))
+    assert {program.file.path for program in programs(items)} == set(members)
 
 
 def test_several_architectures_of_a_release_lie_apart(shared: Path, serve: Serve, bench: Bench) -> None:

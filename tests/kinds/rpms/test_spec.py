@@ -55,6 +55,8 @@ def test_signatures_are_checked_where_there_is_a_key(repo: dict[str, object], ch
         ({"repos": [{**REPO, "newest_only": True}], "packages": ["a"]}, "goes with `mode: mirror`"),
         ({"repos": [REPO], "packages": ["a\nb"]}, "should match pattern"),
         ({"repos": [REPO], "packages": [{"for": ["9"]}]}, "either `name` or `names`"),
+        ({"repos": [REPO], "packages": [{"names": ["a", "--pipe=id"], "bootstrap": True}]}, "names of packages alone"),
+        ({"repos": [REPO], "packages": [{"name": "@core", "bootstrap": True}]}, "names of packages alone"),
         ({"repos": [REPO], "packages": [{"name": "a", "arch": "9"}]}, "Extra inputs"),
         ({"repos": [REPO], "packages": ["a"], "assume_installed": "some"}, "should match pattern"),
         ({"repos": [REPO], "packages": ["a"], "weak": True}, "Extra inputs"),
