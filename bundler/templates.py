@@ -27,8 +27,8 @@ def render_to(path: Path, package: str, template: str, /, **values: object) -> N
     """Write to the file `path` what `render` would give, piece by piece: what is large comes as an iterator."""
     stream = _environment(package).get_template(template).stream(**values)
     stream.enable_buffering(_PIECES)
-    with path.open("w", encoding="utf-8") as file:
-        stream.dump(file)
+    with path.open("wb") as file:
+        stream.dump(file, "utf-8")
 
 
 @cache

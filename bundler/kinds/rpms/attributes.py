@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from bundler.model.attributes import Attributes
 from bundler.model.contents import ObjectPath
+from bundler.model.items import Item
 from bundler.model.target import Line, StrictModel, Target, Word
 
 PACKAGE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$"
@@ -15,6 +16,7 @@ PACKAGE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$"
 # These end up in a .repo file and in shell commands; the patterns leave nothing that would need quoting there.
 Folder = Annotated[str, StringConstraints(pattern=r"^rpms(/[A-Za-z0-9][A-Za-z0-9._-]*)+$")]
 KeyPath = Annotated[str, StringConstraints(pattern=r"^keys/[A-Za-z0-9._-]+$")]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,64}$")]
 PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_NAME)]
 Stream = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]+:[A-Za-z0-9._+-]+$")]
 
@@ -34,6 +36,15 @@ class RepositoryAttributes(Attributes):
     module_hotfixes: bool
     modules: tuple[Stream, ...] = Field(description="streams that a node has to enable by itself")
 
+    def check(self, item: Item) -> None:
+        release = f"rpms/{self.target.distro}/{self.target.release}"
+        if self.path not in (f"{release}/{self.repo}", f"{release}/{self.target.arch}/{self.repo}"):
+            raise ValueError(f"it is {self.repo} of {self.target}, and lies in {self.path}")
+        if item.name != self.repo:
+            raise ValueError(f"it is the repository {self.repo}")
+        if other := next((obj.path for obj in item.objects if not obj.path.startswith(f"{self.path}/")), None):
+            raise ValueError(f"{other} is not in {self.path}")
+
 
 class PackageAttributes(Attributes):
     """A package; `href` is relative to its repository's root, `target` what a node is that it is for."""
@@ -46,12 +57,23 @@ class PackageAttributes(Attributes):
     href: ObjectPath
     sourcerpm: str
 
+    def check(self, item: Item) -> None:
+        if self.nevra != f"{item.name}-{item.version}.{self.arch}":
+            raise ValueError(f"it is the package {self.nevra}")
+        paths = [obj.path for obj in item.objects]
+        if len(paths) != 1 or not paths[0].endswith(f"/{self.repo}/{self.href}"):
+            raise ValueError(f"it is {self.href} of {self.repo}, and has {', '.join(paths) or 'no file'}")
+
 
 class KeyAttributes(Attributes):
     """A file of signing keys, and the fingerprints (lower-case hex) of the certificates in it."""
 
     type: Literal["key"] = "key"
-    fingerprints: tuple[str, ...]
+    fingerprints: tuple[Fingerprint, ...] = Field(min_length=1)
+
+    def check(self, item: Item) -> None:
+        if [obj.path for obj in item.objects] != [f"keys/{item.name}"] or item.version != self.fingerprints[0][-16:]:
+            raise ValueError(f"it is the key {self.fingerprints[0]}")
 
 
 class AssumedMetadata(StrictModel):
@@ -70,3 +92,21 @@ class RequestAttributes(Attributes):
     modules: tuple[Line, ...]
     weak_deps: bool
     assumed: AssumedMetadata | None = Field(description="None: nodes are taken to have nothing")
+
+    def check(self, item: Item) -> None:
+        if (item.name, item.version) != ("request", str(self.target)):
+            raise ValueError(f"it is the request for {self.target}")
+
+
+class BootstrapAttributes(Attributes):
+    """What install.sh installs on one target."""
+
+    type: Literal["bootstrap"] = "bootstrap"
+    target: str
+
+    def check(self, item: Item) -> None:
+        if (item.name, item.version) != ("bootstrap", self.target):
+            raise ValueError(f"it is what install.sh installs on {self.target}")
+
+
+SORTS = (RepositoryAttributes, PackageAttributes, KeyAttributes, RequestAttributes, BootstrapAttributes)
