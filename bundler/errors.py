@@ -22,14 +22,22 @@ from typing import ClassVar
 
 
 class BundlerError(Exception):
-    """An end that someone can act upon: `message` says what is wrong, `hint` what to do."""
+    """An end that someone can act upon: `message` says what is wrong, `hint` what to do.
+
+    What takes several lines has each of them in `lines`: a newline within one is of the words that it quotes, and makes
+    no line of its own where it is shown.
+    """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, *lines: str, hint: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
         self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return "\n".join(self.lines)
 
 
 class ProfileError(BundlerError):
@@ -49,8 +57,8 @@ class FetchError(BundlerError):
 
     exit_code = 6
 
-    def __init__(self, message: str, *, hint: str, status: int | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, *lines: str, hint: str, status: int | None = None) -> None:
+        super().__init__(*lines, hint=hint)
         self.status = status
 
     @property

@@ -37,4 +37,4 @@ def prove(manifest: Manifest, content: Content, origin: str) -> tuple[str, ...]:
 def incomplete(origin: str, problems: Sequence[str], hint: str) -> IncompleteError:
     """The error for `problems`."""
     lines = [f"{origin} could not be installed:", *(f"  {problem}" for problem in problems)]
-    return IncompleteError("\n".join(lines) if len(problems) > 1 else f"{lines[0]} {problems[0]}", hint=hint)
+    return IncompleteError(*(lines if len(problems) > 1 else [f"{lines[0]} {problems[0]}"]), hint=hint)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from functools import cache
+from typing import BinaryIO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bundler.sizes import human
 
+_PIECES = 64  # of a template's text that are written at once
 _GLOB = re.compile(r"([*?\[\]]+)")
 
 
@@ -19,6 +21,13 @@ def render(package: str, template: str, /, **values: object) -> str:
     A value that it names and does not get is an error of bundler's.
     """
     return _environment(package).get_template(template).render(**values)
+
+
+def render_to(file: BinaryIO, package: str, template: str, /, **values: object) -> None:
+    """Write to `file` what `render` would give, piece by piece: what is large comes as an iterator."""
+    stream = _environment(package).get_template(template).stream(**values)
+    stream.enable_buffering(_PIECES)
+    stream.dump(file, "utf-8")
 
 
 @cache

@@ -6,7 +6,6 @@ warnings and errors go to stderr.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import traceback
@@ -35,7 +34,7 @@ def completion(shell: str) -> None:
     """Print the completion script of SHELL: eval "$(bundler completion bash)"."""
     found = get_completion_class(shell)
     assert found is not None, "click knows each of the choices"
-    say(found(cli, {}, "bundler", "_BUNDLER_COMPLETE").source())
+    say(*found(cli, {}, "bundler", "_BUNDLER_COMPLETE").source().split("\n"))
 
 
 # A command is a function of one of these modules; here it gets its place.
@@ -66,9 +65,7 @@ def main() -> None:
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.ClickException as error:
-        shown = io.StringIO()
-        error.show(shown)
-        say(shown.getvalue().rstrip(), err=True)
+        say(*_usage(error), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         say("interrupted: run it again to go on from here", err=True)
@@ -78,6 +75,17 @@ def main() -> None:
         # Whoever read our answer has enough; Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception:  # a bug: what others wrote may stand in its message, too
-        say(traceback.format_exc().rstrip(), err=True)
+    except Exception:  # a bug; its message may have lines that others wrote, and none passes for one of bundler's
+        say(*(f"| {line}" for line in traceback.format_exc().splitlines()), err=True)
         sys.exit(1)
+
+
+def _usage(error: click.ClickException) -> list[str]:
+    """What `error` would show, where what was typed, a file's name for one, makes no line of its own."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context and isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return context.get_help().split("\n")
+    shown = [f"Error: {' '.join(error.format_message().split())}"]
+    if context:
+        shown = [*context.get_usage().split("\n"), f"Try '{context.command_path} --help' for help.", "", *shown]
+    return shown

@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from bundler.cli.terminal import plain
+
 
 class Bars:
     """Progress as a tqdm bar."""
@@ -16,7 +18,7 @@ class Bars:
 
     def start(self, title: str, total: int) -> None:
         self.finish()
-        self._bar = tqdm(total=total, desc=title, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr)
+        self._bar = tqdm(total=total, desc=plain(title), unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr)
 
     def advance(self, size: int) -> None:
         if self._bar is not None:
@@ -30,4 +32,4 @@ class Bars:
 
 def write(line: str) -> None:
     """`line` on stderr, in front of a bar rather than through it."""
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(plain(line), file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.cli.show import Lines
-from bundler.cli.terminal import plain, say
+from bundler.cli.terminal import say, say_json
 from bundler.errors import BundlerError, ConfigError, SpaceError
 from bundler.progress import Progress, Silent
 
@@ -40,9 +39,9 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command has to say on stdout. It may end with another code than 0: what was asked for is not well.
+    """What a command says on stdout. It may end with another code than 0: what was asked for is not well.
 
-    `document` is for `--json`: the thing itself, or what makes it.
+    `document` is for `--json`: the thing itself, or what makes it. Each of `lines` is one where it is printed.
     """
 
     document: Any
@@ -85,7 +84,7 @@ class _Handler(logging.Handler):
         if sys.stderr.isatty():
             from bundler.cli.bars import write
 
-            write(plain(line))
+            write(line)
         else:
             say(line, err=True)
 
@@ -111,12 +110,12 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
                 answer = function(Common(as_json, quiet, config_file), **arguments)
         except BundlerError as error:
             if as_json:
-                say(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}))
-            say(f"error: {error.message}\nhint: {error.hint}", err=True)
+                say_json({"error": error.message, "hint": error.hint, "exit_code": error.exit_code})
+            first, *more = error.lines
+            say(f"error: {first}", *more, f"hint: {error.hint}", err=True)
             sys.exit(error.exit_code)
         if as_json:
-            document = answer.document() if callable(answer.document) else answer.document
-            say(json.dumps(document, indent=1))
+            say_json(answer.document() if callable(answer.document) else answer.document)
         else:
             for line in answer.lines:
                 say(line)

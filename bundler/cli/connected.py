@@ -145,7 +145,7 @@ def plan(common: Common, profile: str, settings: Sequence[str], expand: bool) ->
     ):
         if expand:
             document = pipeline.expand(wanted, upstream)[0].document()
-            return Answer(document, [yaml.safe_dump(document, sort_keys=False).rstrip()])
+            return Answer(document, yaml.safe_dump(document, sort_keys=False).splitlines())
         resolved = pipeline.resolve(wanted, upstream)
     totals = totals_of(resolved.items)
     size = layout(describe(resolved)[0]).size
@@ -199,7 +199,7 @@ def profiles_show(common: Common, profile: str) -> Answer:
 
     path = find_profile(profile)
     text = path.read_text()
-    return Answer({"path": str(path), "text": text}, [text.rstrip()])
+    return Answer({"path": str(path), "text": text}, text.rstrip().split("\n"))
 
 
 @profiles.command("schema")
@@ -209,7 +209,7 @@ def profiles_schema(common: Common) -> Answer:
     from bundler.inputs import profile_schema
 
     schema = profile_schema()
-    return Answer(schema, [json.dumps(schema, indent=1)])
+    return Answer(schema, json.dumps(schema, indent=1).split("\n"))
 
 
 def _read_profile(name: str, settings: Sequence[str]) -> tuple[Profile, Path]:

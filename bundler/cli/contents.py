@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     from bundler.bundle.programs import Program
     from bundler.bundle.reader import Bundle
     from bundler.bundle.signature import Standing
+    from bundler.model.difference import Contents
     from bundler.model.items import Item, Object
+
+_MORE = "--objects lists each file with its digest; --report DIR writes a page with all of it, and --json has it all"
 
 
 @click.command()
 @bundle_argument
-@click.option("--items", "show", flag_value="items", help="A line for each item.")
+@click.option("--items", "show", flag_value="items", help="Each item, and all that it is on the site.")
 @click.option("--objects", "show", flag_value="objects", help="A line for each object: sha256, size, path.")
 @click.option("--documents", "show", flag_value="documents", help="What README.txt says, to be read before it is used.")
 @click.option(
@@ -58,7 +62,7 @@ def inspect(
         if report is not None:
             from bundler.report import write_report
 
-            written = write_report(opened, report, standing=standing, since=items_of(since) if since else None)
+            written = write_report(opened, report, standing=standing, since=_contents(since) if since else None)
             return Answer({"written": [str(path) for path in written]}, [str(path) for path in written])
         readme = opened.readme() if show == "documents" else None
         manifest, size = opened.manifest, opened.layout.size
@@ -70,8 +74,7 @@ def inspect(
     if readme is not None:
         return Answer(document, readme.splitlines())
     if show == "items":
-        rows = [(item.kind, item.name, item.version, human(size_of([item]))) for item in manifest.items]
-        return Answer(document, table(("kind", "name", "version", "size"), rows))
+        return Answer(document, [*_items(manifest.items), "", _MORE])
     if show == "objects":
         return Answer(document, _files(manifest.objects))
     return Answer(document, _overview(manifest, standing, size, left_out))
@@ -82,39 +85,37 @@ def inspect(
 @click.argument("new", type=click.Path(path_type=Path))
 @command
 def diff(common: Common, old: Path, new: Path) -> Answer:
-    """Say what changes from OLD to NEW, bundles or locks: added, removed, other versions, new bytes.
+    """Say what changes from OLD to NEW, bundles or locks: added, removed, changed in any way, new bytes.
 
     OLD may be a site's receipt: then what has to be carried is counted.
     """
     from bundler.bundle.receipt import is_receipt, read_receipt
     from bundler.model.difference import difference, new_bytes
 
-    items = items_of(new)
+    now = _contents(new)
     if is_receipt(old):
-        size = new_bytes(items, read_receipt(old).objects)
+        size = new_bytes(now.items, read_receipt(old).objects)
         return Answer({"changes": None, "size": size}, [f"{human(size)} of it are not on the site"])
-    changes = difference(items_of(old), items)
-    document = [
-        {"what": c.what, "kind": c.kind, "name": c.name, "old": list(c.old), "new": list(c.new), "size": c.size}
-        for c in changes
-    ]
+    changes = difference(_contents(old), now)
+    document = [{"what": change.what, **asdict(change)} for change in changes]
     size = sum(change.size for change in changes)
-    rows = [(c.what, c.kind, c.name, " ".join(c.old), " ".join(c.new), human(c.size)) for c in changes]
-    lines = [*table(("what", "kind", "name", "before", "now", "new bytes"), rows), f"{human(size)} of new bytes"]
+    rows = [(c.what, c.kind, c.name, " ".join(c.old), " ".join(c.new), human(c.size), c.why) for c in changes]
+    head = ("what", "kind", "name", "before", "now", "new bytes", "what of it")
+    lines = [*table(head, rows), f"{human(size)} of new bytes"]
     return Answer({"changes": document, "size": size}, lines if changes else ["nothing changed"])
 
 
-def items_of(path: Path) -> tuple[Item, ...]:
-    """The items of a bundle or a lock."""
+def _contents(path: Path) -> Contents:
+    """What a bundle or a lock holds, and for which nodes."""
     from bundler.bundle.reader import Bundle
     from bundler.files import read_small
     from bundler.model.contents import SIZE_LIMIT
     from bundler.model.lock import Lock
 
     if path.name.endswith(".lock.json"):
-        return Lock.from_bytes(read_small(path, SIZE_LIMIT), str(path)).items
+        return Lock.from_bytes(read_small(path, SIZE_LIMIT), str(path))
     with Bundle(path) as opened:
-        return opened.manifest.items
+        return opened.manifest
 
 
 def _standing(bundle: Bundle, keys: Sequence[Path], signature: Path | None) -> Standing:
@@ -207,6 +208,19 @@ def _signatures(standing: Standing) -> list[str]:
 def _programs(found: Sequence[Program]) -> list[str]:
     lines = [f"{p.file.sha256} {p.file.size:>12} {p.role} {p.item.name}: {p.file.path}" for p in found]
     return lines or ["none"]
+
+
+def _items(items: Sequence[Item]) -> list[str]:
+    """A line for each item, and further ones for what else it is on the site."""
+    from bundler.model.places import places
+
+    rows = []
+    for item in items:
+        role = item.attributes.get("role")
+        first, *more = (*places(item), *([] if role is None else [f"role {role}"])) or ("",)
+        rows.append((item.kind, item.name, item.version, human(size_of([item])), first))
+        rows += [("", "", "", "", each) for each in more]
+    return table(("kind", "name", "version", "size", "on the site"), rows)
 
 
 def _file(obj: Object) -> dict[str, Any]:

@@ -9,23 +9,35 @@ from pydantic import ValidationError
 
 from bundler.errors import BundleError
 from bundler.model.items import Item, Json
-from bundler.model.problems import first_problem
+from bundler.model.problems import first_problem, printable
 from bundler.model.target import StrictModel
 
 
 class Attributes(StrictModel):
-    """A kind with items of several sorts gives each a `type`, a literal, by which `among` finds them."""
+    """A kind with items of several sorts gives each a `type`, a literal, by which `among` finds them.
+
+    People approve an item by its name, and programs go by its attributes: `check` holds the one against the other.
+    """
+
+    def check(self, item: Item) -> None:
+        """Raise ValueError unless these are about `item`: its name, its version and its objects."""
 
     @classmethod
     def of(cls, item: Item) -> Self:
-        """Read an item's attributes. Raises BundleError when they are not these."""
+        """Read an item's attributes. Raises BundleError when they are not these, or are about something else."""
         try:
-            return cls.model_validate(dict(item.attributes))
+            found = cls.model_validate(dict(item.attributes))
+            found.check(item)
         except ValidationError as error:
-            raise BundleError(
-                f"{item.kind} {item.name} {item.version}: its attributes cannot be read: {first_problem(error)}",
-                hint="the bundle was made by something else than this bundler: build it again",
-            ) from None
+            problem = f"its attributes cannot be read: {first_problem(error)}"
+        except ValueError as error:
+            problem = f"it is not what it claims to be: {printable(str(error))}"
+        else:
+            return found
+        raise BundleError(
+            f"{item.kind} {item.name} {item.version}: {problem}",
+            hint="the bundle was made by something else than this bundler: build it again",
+        )
 
     @classmethod
     def among(cls, items: Iterable[Item]) -> list[tuple[Item, Self]]:
@@ -36,3 +48,16 @@ class Attributes(StrictModel):
     def as_json(self) -> dict[str, Json]:
         """The attributes for an item."""
         return cast("dict[str, Json]", self.model_dump(mode="json"))
+
+
+def require_sorts(items: Iterable[Item], sorts: Iterable[type[Attributes]]) -> None:
+    """Raise BundleError unless each of `items` is of one of `sorts`, by its `type`, and what it says holds."""
+    by_type = {sort.model_fields["type"].default: sort for sort in sorts}
+    for item in items:
+        type_ = item.attributes.get("type")
+        if not isinstance(type_, str) or type_ not in by_type:
+            raise BundleError(
+                f"{item.kind} {item.name} {item.version}: it does not say what it is",
+                hint="the bundle was made by another version of bundler: build it again",
+            )
+        by_type[type_].of(item)

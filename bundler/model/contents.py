@@ -5,6 +5,7 @@ An object is written once, under `objects`; items name their objects by path.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
@@ -30,6 +31,7 @@ _VALUES = Limit("a lock or a manifest", 2_500_000, "values")
 _SIZE = Limit("a lock or a manifest", SIZE_LIMIT)
 _PATH_LIMIT = 1024
 _TEXT_LIMIT = 512
+_SOURCE_LIMIT = 4096
 
 
 def check_path(path: str) -> str:
@@ -55,10 +57,29 @@ def _check_text(text: str) -> str:
     return text
 
 
+def _check_numbers(value: JsonValue) -> JsonValue:
+    """`value` if it is JSON, which has numbers only: Python and pydantic read `NaN`, and 1e999 as infinite."""
+    match value:
+        case dict():
+            for inner in value.values():
+                _check_numbers(inner)
+        case list():
+            for inner in value:
+                _check_numbers(inner)
+        case float() if not math.isfinite(value):
+            raise ValueError(f"{value} is no number of JSON's")
+    return value
+
+
 ObjectPath = Annotated[str, AfterValidator(check_path)]
 # People read these, on terminals too: no control characters, no reordering ones.
 Text = Annotated[str, StringConstraints(max_length=_TEXT_LIMIT), AfterValidator(_check_text)]
-SourceText = Annotated[str, AfterValidator(lambda text: source_text(parse_source(text)))]
+SourceText = Annotated[
+    str,
+    StringConstraints(max_length=_SOURCE_LIMIT),
+    AfterValidator(_check_text),
+    AfterValidator(lambda text: source_text(parse_source(text))),
+]
 
 
 # There are tens of thousands of these two: as models they would take twice the memory of what they hold.
@@ -84,7 +105,7 @@ class ItemRecord:
     name: Annotated[Text, Field(min_length=1)]
     version: Text
     objects: list[str]
-    attributes: dict[str, JsonValue] = Field(default_factory=dict)
+    attributes: Annotated[dict[str, JsonValue], AfterValidator(_check_numbers)] = Field(default_factory=dict)
     purl: Text | None = None
     licence: Text | None = None
 

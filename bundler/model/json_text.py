@@ -16,7 +16,10 @@ _LINE = "\n"
 
 
 def to_bytes(document: dict[str, object]) -> bytes:
-    """`document`, and a newline. A list may be given as an iterator: its entries need not all be there at once."""
+    """`document`, and a newline. A list may be given as an iterator: its entries need not all be there at once.
+
+    Raises ValueError for a number that JSON does not have.
+    """
     out = BytesIO()
     for piece in _pieces(document):
         out.write(piece.encode("ascii"))
@@ -54,4 +57,4 @@ def _text(value: object, line: str) -> str:
         return f"{{{within}{entries}{line}}}" if entries else "{}"
     if isinstance(value, _LISTS):
         return "".join(_entries(value, line))
-    return json.dumps(value)
+    return json.dumps(value, allow_nan=False)

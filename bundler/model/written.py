@@ -33,7 +33,8 @@ def parse(
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
         tree = yaml.load(text, Loader=_UniqueKeys) if node is not None else {}  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as problem:
-        raise error(f"{source}: not YAML: {problem}", hint="mend the line it names") from None
+        # PyYAML says it on several lines.
+        raise error(f"{source}: not YAML: {' '.join(str(problem).split())}", hint="mend the line it names") from None
     except LimitExceeded as exceeded:
         raise exceeded.of(error, source) from None
     for key, value in (changes or {}).items():
@@ -50,7 +51,7 @@ def parse(
         lines = [_describe(problem, node, model, source) for problem in found[:_SHOWN]]
         if len(found) > _SHOWN:
             lines.append(f"… and {len(found) - _SHOWN} more")
-        raise error("\n".join(lines), hint=_hint(source)) from None
+        raise error(*lines, hint=_hint(source)) from None
 
 
 def _hint(source: str) -> str:

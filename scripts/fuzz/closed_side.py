@@ -192,6 +192,6 @@ def show_items(data: bytes) -> None:
             file.seek(member.start)
             file.write(shape.header(member) + content)
     with Bundle(target) as bundle:
-        write_report(bundle, _FOLDER / "report", standing=standing(target, bundle.manifest, _TRUST), since=items)
+        write_report(bundle, _FOLDER / "report", standing=standing(target, bundle.manifest, _TRUST), since=manifest)
         for program in programs(bundle.manifest.items):
             assert program.role.isprintable()

@@ -18,10 +18,14 @@ from bundler.bundle.documents import describe
 from bundler.bundle.layout import layout
 from bundler.bundle.manifest import Manifest
 from bundler.cli.terminal import plain
+from bundler.errors import BundleError
+from bundler.model.items import Item
 from bundler.model.lock import Lock
+from tests.bundle.bundles import write_bundle, write_lock
 
 PACKAGE = Path(__file__).parents[2] / "bundler"
-EVIL = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u2066\u200f\x9b1m\r\x08"
+FORGED = "demo.tar: intact, 9 objects"
+EVIL = f"\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u2066\u200f\x9b1m\r\x08\n{FORGED}\n"
 
 
 def test_no_control_or_bidirectional_character_passes() -> None:
@@ -29,13 +33,13 @@ def test_no_control_or_bidirectional_character_passes() -> None:
         letter = chr(code)
         category = unicodedata.category(letter)
         reorders = unicodedata.bidirectional(letter) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-        if letter in "\t\n":
+        if letter == "\t":
             assert plain(letter) == letter
         elif category in ("Cc", "Cs", "Zl", "Zp") or reorders or letter in "\u200e\u200f\u061c\ufeff\u200b":
             assert plain(letter).startswith("\\"), hex(code)
 
 
-@pytest.mark.parametrize("text", ["ansible 11.13.0", "Größe 1 MiB", "한국어", "a\tb\nc", "\\x1b"])
+@pytest.mark.parametrize("text", ["ansible 11.13.0", "Größe 1 MiB", "한국어", "a\tb", "\\x1b"])
 def test_text_stays_as_it_is(text: str) -> None:
     assert plain(text) == text
 
@@ -123,6 +127,82 @@ say()
     _assert_plain(shown)
 
 
+def test_newline_in_a_bundles_name_makes_no_line(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / f"x\n{FORGED}\nid 1.tar", {"files/a": b"a"})
+    for command in (["verify"], ["inspect"], ["diff", str(bundle)]):
+        done = _run(*command, str(bundle))
+        assert done.returncode == 0, done.stderr
+        _assert_plain(done.stdout + done.stderr)
+    refused = _run("verify", str(bundle), FORGED, "\nerror: nothing")
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 4
+
+
+def test_error_has_the_lines_that_bundler_gave_it_and_no_others() -> None:
+    script = f"""
+from bundler.cli.command import command, Answer
+from bundler.errors import BundleError
+import click
+@click.command()
+@command
+def say(common):
+    raise BundleError("two are wrong:", "  one", {f"  x{EVIL}"!r}, hint={f"go{EVIL}"!r})
+say()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 7
+    _assert_plain(done.stderr)
+    assert done.stderr.startswith(b"error: two are wrong:\n  one\n  x")
+    assert len(done.stderr.splitlines()) == 4
+    as_json = subprocess.run([sys.executable, "-c", script, "--json"], capture_output=True, check=False)
+    assert json.loads(as_json.stdout)["error"] == f"two are wrong:\n  one\n  x{EVIL}"
+
+
+def test_traceback_of_a_bug_has_no_line_that_passes_for_bundlers() -> None:
+    script = f"""
+from bundler import cli
+cli.cli.commands["key"].callback = None
+def bug(*_, **__): raise RuntimeError({EVIL!r})
+cli.cli.main = bug
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"RuntimeError" in done.stderr
+    _assert_plain(done.stderr)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "[1, -Infinity]", '{"y": 1e999}'])
+def test_number_that_json_does_not_have_is_refused(tmp_path: Path, number: str) -> None:
+    item = {"kind": "files", "name": "a", "version": "1", "objects": [], "attributes": {"x": json.loads(number)}}
+    bundle = _forged(tmp_path / "evil.tar", {**_manifest(), "items": [item]})
+    done = _run("inspect", "--json", str(bundle))
+    assert done.returncode == 7
+    assert "is no number of JSON's" in json.loads(done.stdout, parse_constant=pytest.fail)["error"]
+    lock = json.loads(Lock("demo", "1.0", "0" * 64, ()).to_bytes()) | {"items": [item]}
+    with pytest.raises(BundleError, match="is no number of JSON's"):
+        Lock.from_bytes(json.dumps(lock).encode())
+
+
+def test_json_stays_json_whatever_a_bundle_says(tmp_path: Path) -> None:
+    words = "".join(map(chr, range(0xD7FF)))
+    lock = Lock("demo", "1.0", "0" * 64, (Item("files", "a", "1", (), {"x": words}),))
+    done = _run("inspect", "--json", str(write_lock(tmp_path / "demo.tar", lock, {})))
+    assert json.loads(done.stdout)["items"][0]["attributes"] == {"x": words}
+    assert b"\x7f" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "source", ["https://e.example/\u202e", "file:a\nb", "file:\x1b[2J", "file:\u2066", "file:" + "x" * 4096]
+)
+def test_source_is_a_line_of_text(tmp_path: Path, source: str) -> None:
+    entry = {"path": "files/a", "size": 1, "sha256": "0" * 64, "source": source}
+    done = _run("inspect", str(_forged(tmp_path / "evil.tar", {**_manifest(), "objects": [entry]})))
+    assert done.returncode == 7
+    assert b"objects.0.source" in done.stderr
+    _assert_plain(done.stdout + done.stderr)
+
+
 def test_terminal_that_cannot_show_a_letter(tmp_path: Path) -> None:
     done = _run("verify", f"{tmp_path}/번들.tar", PYTHONIOENCODING="ascii")
     assert done.returncode == 7
@@ -135,8 +215,9 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[byt
 
 
 def _assert_plain(shown: bytes) -> None:
-    text = shown.decode()
-    assert plain(text) == text
+    lines = shown.decode().split("\n")
+    assert [plain(line) for line in lines] == lines
+    assert FORGED not in lines
 
 
 def test_forged_bundle_is_one_without_the_change(tmp_path: Path) -> None:

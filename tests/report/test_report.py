@@ -17,7 +17,7 @@ from bundler.bundle.reader import Bundle
 from bundler.bundle.signature import Standing
 from bundler.bundle.statement import Signer
 from bundler.errors import BundleError
-from bundler.model.items import Item, Json
+from bundler.model.items import Item, Json, source_text
 from bundler.model.lock import Lock
 from bundler.report import write_report
 from tests.bundle.bundles import TARGETS, forge, item_of, lock_of, write_lock
@@ -56,7 +56,8 @@ def report(
     tmp_path.mkdir(exist_ok=True)
     target = write_lock(tmp_path / "demo-1.0.tar", lock, _FILES)
     with Bundle(target) as bundle:
-        write_report(bundle, tmp_path / "report", standing=standing, since=since)
+        before = None if since is None else dataclasses.replace(lock, items=tuple(since))
+        write_report(bundle, tmp_path / "report", standing=standing, since=before)
         assert bundle.unchecked() > 0  # the payload was not read
     page = Page()
     page.feed((tmp_path / "report" / "report.html").read_text())
@@ -66,9 +67,14 @@ def report(
 def test_it_has_every_item_with_what_people_ask_for(tmp_path: Path) -> None:
     item = item_of(_FILES)
     _, data, folder = report(tmp_path, item)
-    ((kind, name, version, size, licence, _, digests),) = data["items"]
-    assert (kind, name, version, size, licence) == ("files", "sample", "1", 5004, "MIT")
-    assert digests.split() == [obj.sha256 for obj in item.objects]
+    ((*shown, places, objects, purl, attributes),) = data["items"]
+    assert shown == ["files", "sample", "1", 5004, "MIT"]
+    assert places == ["files/a", "files/b"]
+    assert [data["objects"][number] for number in objects] == [
+        [obj.path, obj.size, f"{obj.mode:04o}", obj.sha256, source_text(obj.source)] for obj in item.objects
+    ]
+    assert purl == item.purl
+    assert json.loads(attributes) == item.attributes
     assert data["changes"] is None
     sbom = json.loads((folder / "sbom.cdx.json").read_text())
     assert sbom["bomFormat"] == "CycloneDX"
@@ -79,8 +85,57 @@ def test_it_says_what_changed(tmp_path: Path) -> None:
     now = item_of(_FILES)
     before = dataclasses.replace(now, version="0", objects=now.objects[1:])
     page, data, _ = report(tmp_path, now, since=[before, dataclasses.replace(before, name="gone")])
-    assert data["changes"] == [["removed", "files", "gone", "0", "", 0], ["changed", "files", "sample", "0", "1", 5000]]
+    assert data["changes"] == [
+        ["removed", "files", "gone", "0", "", "", 0],
+        ["changed", "files", "sample", "0", "1", "version, content, path", 5000],
+    ]
     assert any(attributes.get("id") == "changes" for _, attributes in page.tags)
+
+
+def test_it_says_what_changed_of_the_same_version(tmp_path: Path) -> None:
+    now = item_of(_FILES)
+    before = dataclasses.replace(now, attributes={"note": "another value"})
+    _, data, _ = report(tmp_path, now, since=[before])
+    assert data["changes"] == [["changed", "files", "sample", "1", "1", "settings (note)", 0]]
+
+
+def test_it_hides_no_file_and_no_attribute(tmp_path: Path) -> None:
+    files = {f"files/{number:03}": b"x" for number in range(500)} | {"files/dl.k8s.io/kubeadm": b"evil"}
+    attributes: dict[str, Json] = {"list": [*range(500)], "deep": {"vars": {"become_exe": "{{ lookup('pipe','id') }}"}}}
+    item = dataclasses.replace(item_of(files), attributes=attributes)
+    bundle = write_lock(tmp_path / "demo.tar", Lock("demo", "1.0", "0" * 64, (item,)), files)
+    with Bundle(bundle) as opened:
+        write_report(opened, tmp_path / "report", standing=NOBODY, since=None)
+    page = Page()
+    page.feed((tmp_path / "report" / "report.html").read_text())
+    data = json.loads(page.texts["data"])
+    ((*_, objects, _, shown),) = data["items"]
+    assert [data["objects"][number][0] for number in objects] == list(files)
+    assert json.loads(shown) == attributes
+
+
+def test_images_are_shown_as_the_registry_has_them(tmp_path: Path) -> None:
+    """A name can be any text: what nodes pull stands beside it."""
+    claim: dict[str, Json] = {"repository": "kube-apiserver", "tags": ["v1", "v2"], "digest": "sha256:" + "0" * 64}
+    _, data, _ = report(tmp_path, dataclasses.replace(item_of(_FILES), name="nginx", attributes=claim))
+    assert data["items"][0][5] == ["kube-apiserver:v1", "kube-apiserver:v2", "files/a", "files/b"]
+
+
+def test_attributes_neither_reorder_nor_hide_text_on_the_page(tmp_path: Path) -> None:
+    evil: dict[str, Json] = {"a": "\u202eexe.\u2066\u200b\U000e0041", "b": "번들", "n": 2**60}
+    _, data, _ = report(tmp_path, dataclasses.replace(item_of(_FILES), attributes=evil))
+    shown = data["items"][0][8]
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
+    assert "번들" in shown
+    assert str(2**60) in shown
+    assert json.loads(shown) == evil
+
+
+def test_bundle_of_nothing_but_empty_files(tmp_path: Path) -> None:
+    for files in ({"files/empty": b""}, {}):
+        bundle = write_lock(tmp_path / "demo.tar", Lock("demo", "1.0", "0" * 64, (item_of(files),)), files)
+        with Bundle(bundle) as opened:
+            write_report(opened, tmp_path / "report", standing=NOBODY, since=None)
 
 
 def test_it_needs_no_network(tmp_path: Path) -> None:

@@ -17,6 +17,10 @@ class OwnAttributes(Attributes):
     type: Literal["bundler"] = "bundler"
     role: Literal["bootstrap"] = "bootstrap"
 
+    def check(self, item: Item) -> None:
+        if item.name != "bundler" or len(item.objects) != 1:
+            raise ValueError("it is bundler's own wheel")
+
 
 class NeededAttributes(WheelAttributes):
     """A wheel that bundler needs."""
@@ -28,6 +32,10 @@ class ScriptsAttributes(LockAttributes):
     """The scripts and the requirements, which are the lock of those wheels."""
 
     role: Literal["bootstrap"] = "bootstrap"
+
+    def check(self, item: Item) -> None:
+        if item.name != "scripts":
+            raise ValueError("it is install.sh and what that needs")
 
 
 def as_wheels(items: Iterable[Item]) -> tuple[Item, ...]:

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from bundler.errors import BundleError
 from bundler.kinds.images.oci import Digest
-from bundler.kinds.images.reference import REGISTRY, REPOSITORY, TAG
+from bundler.kinds.images.reference import REGISTRY, REPOSITORY, TAG, Reference
 from bundler.model.attributes import Attributes
 from bundler.model.items import Item, Object
 from bundler.model.target import StrictModel
@@ -38,6 +38,17 @@ class ImageAttributes(Attributes):
     manifests: tuple[ManifestEntry, ...] = Field(min_length=1, description="children first, that of `digest` last")
     blobs: tuple[Digest, ...] = Field(description="configs and layers")
     role: Role | None = Field(default=None, description="what the admin host runs out of it; nothing for any other")
+
+    def check(self, item: Item) -> None:
+        reference = Reference.parse(self.reference)
+        if self.reference != str(reference) or (item.name, item.version) != (reference.name, reference.version):
+            raise ValueError(f"its reference is {self.reference}")
+        if (self.registry, self.repository) != (reference.registry, reference.repository):
+            raise ValueError(f"it goes to {self.registry}/{self.repository}")
+        if self.tags != ((reference.tag,) if reference.tag else ()):
+            raise ValueError(f"its tags are {', '.join(self.tags) or 'none'}")
+        if reference.digest not in (None, self.upstream_digest):
+            raise ValueError(f"upstream, it was {self.upstream_digest}")
 
     @property
     def suffix(self) -> str:

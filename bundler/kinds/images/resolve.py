@@ -113,7 +113,7 @@ def _raise_all(refusals: Sequence[ResolveError | FetchError]) -> None:
     if refusals:
         lines = [f"images: {len(refusals)} are not to be had:", *(f"  {error.message}" for error in refusals)]
         hints = dict.fromkeys(error.hint for error in refusals)
-        raise ResolveError("\n".join(lines), hint="; or ".join(hints))
+        raise ResolveError(*lines, hint="; or ".join(hints))
 
 
 def _refuse_collisions(images: list[Walk]) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from bundler.errors import BundleError
 from bundler.model.attributes import Attributes
 from bundler.model.contents import ObjectPath
 from bundler.model.items import Item
@@ -18,6 +17,7 @@ PACKAGE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$"
 # These end up in a .repo file and in shell commands; the patterns leave nothing that would need quoting there.
 Folder = Annotated[str, StringConstraints(pattern=r"^rpms(/[A-Za-z0-9][A-Za-z0-9._-]*)+$")]
 KeyPath = Annotated[str, StringConstraints(pattern=r"^keys/[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,64}$")]
 PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_NAME)]
 Stream = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]+:[A-Za-z0-9._+-]+$")]
 
@@ -37,6 +37,15 @@ class RepositoryAttributes(Attributes):
     module_hotfixes: bool
     modules: tuple[Stream, ...] = Field(description="streams that a node has to enable by itself")
 
+    def check(self, item: Item) -> None:
+        release = f"rpms/{self.target.distro}/{self.target.release}"
+        if self.path not in (f"{release}/{self.repo}", f"{release}/{self.target.arch}/{self.repo}"):
+            raise ValueError(f"it is {self.repo} of {self.target}, and lies in {self.path}")
+        if item.name != self.repo:
+            raise ValueError(f"it is the repository {self.repo}")
+        if other := next((obj.path for obj in item.objects if not obj.path.startswith(f"{self.path}/")), None):
+            raise ValueError(f"{other} is not in {self.path}")
+
 
 class PackageAttributes(Attributes):
     """A package; `href` is relative to its repository's root, `target` what a node is that it is for."""
@@ -49,12 +58,23 @@ class PackageAttributes(Attributes):
     href: ObjectPath
     sourcerpm: str
 
+    def check(self, item: Item) -> None:
+        if self.nevra != f"{item.name}-{item.version}.{self.arch}":
+            raise ValueError(f"it is the package {self.nevra}")
+        paths = [obj.path for obj in item.objects]
+        if len(paths) != 1 or not paths[0].endswith(f"/{self.repo}/{self.href}"):
+            raise ValueError(f"it is {self.href} of {self.repo}, and has {', '.join(paths) or 'no file'}")
+
 
 class KeyAttributes(Attributes):
     """A file of signing keys, and the fingerprints (lower-case hex) of the certificates in it."""
 
     type: Literal["key"] = "key"
-    fingerprints: tuple[str, ...]
+    fingerprints: tuple[Fingerprint, ...] = Field(min_length=1)
+
+    def check(self, item: Item) -> None:
+        if [obj.path for obj in item.objects] != [f"keys/{item.name}"] or item.version != self.fingerprints[0][-16:]:
+            raise ValueError(f"it is the key {self.fingerprints[0]}")
 
 
 class AssumedMetadata(StrictModel):
@@ -73,6 +93,10 @@ class RequestAttributes(Attributes):
     modules: tuple[Line, ...]
     weak_deps: bool
     assumed: AssumedMetadata | None = Field(description="None: nodes are taken to have nothing")
+
+    def check(self, item: Item) -> None:
+        if (item.name, item.version) != ("request", str(self.target)):
+            raise ValueError(f"it is the request for {self.target}")
 
 
 class BootstrapRepository(StrictModel):
@@ -114,20 +138,14 @@ class BootstrapAttributes(Attributes):
             raise ValueError(f"its role is {self.role}, and its repositories say otherwise")
         return self
 
-    @classmethod
-    def of(cls, item: Item) -> Self:
-        """Read an item's attributes, and see that they are about its objects. Raises BundleError."""
-        found = super().of(item)
-        keys = {key for repo in found.repositories for key in repo.keys}
-        folders = tuple(f"{repo.path}/" for repo in found.repositories)
+    def check(self, item: Item) -> None:
+        keys = {key for repo in self.repositories for key in repo.keys}
+        folders = tuple(f"{repo.path}/" for repo in self.repositories)
         paths = {obj.path for obj in item.objects}
-        strange = sorted(path for path in paths - keys if not path.startswith(folders)) + sorted(keys - paths)
-        if item.version != str(found.target) or strange:
-            raise BundleError(
-                f"{item.kind} {item.name} {item.version}: {strange[0] if strange else found.target} is not its own",
-                hint="the bundle was made by something else than this bundler: build it again",
-            )
-        return found
+        if (item.name, item.version) != ("bootstrap", str(self.target)):
+            raise ValueError(f"it is what install.sh installs on {self.target}")
+        if strange := sorted(path for path in paths - keys if not path.startswith(folders)) + sorted(keys - paths):
+            raise ValueError(f"{strange[0]} is not its own")
 
     @classmethod
     def among(cls, items: Iterable[Item]) -> list[tuple[Item, Self]]:
@@ -137,3 +155,6 @@ class BootstrapAttributes(Attributes):
             for item in items
             if item.attributes.get("type") == "bootstrap" or "role" in item.attributes
         ]
+
+
+SORTS = (RepositoryAttributes, PackageAttributes, KeyAttributes, RequestAttributes, BootstrapAttributes)

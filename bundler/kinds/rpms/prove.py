@@ -119,7 +119,7 @@ def _check_signatures(repo: RepositoryAttributes, items: Sequence[Item], bundle:
         more = [f"  and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         lines = [f"repository {repo.repo} for {repo.target}:", *(f"  {each}" for each in problems[:_SHOWN]), *more]
         raise TrustError(
-            "\n".join(lines) if len(problems) > 1 else f"{lines[0]} {problems[0]}",
+            *(lines if len(problems) > 1 else [f"{lines[0]} {problems[0]}"]),
             hint="name the key that signs them in the repository's `gpgkey` once you trust it; or say `gpgcheck: "
             "false`, and nodes will install its packages unchecked",
         )

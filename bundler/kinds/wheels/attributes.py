@@ -9,7 +9,6 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from bundler.errors import BundleError
 from bundler.kinds.wheels.dependency import dependency
 from bundler.kinds.wheels.spec import GlibcVersion, ProjectName, PythonVersion
 from bundler.model.attributes import Attributes
@@ -78,23 +77,13 @@ class WheelAttributes(Attributes):
             raise ValueError(f"the tags are not those of {self.filename}")
         return self
 
-    @classmethod
-    def of(cls, item: Item) -> Self:
-        """Read an item's attributes, and see that they are about its one object. Raises BundleError."""
-        found = super().of(item)
-        name, version, _, _ = parse_wheel_filename(found.filename)
-        names = {item.name, canonicalize_name(found.metadata.name)}
-        try:
-            versions = {Version(item.version), Version(found.metadata.version)}
-        except ValueError:
-            versions = set()
+    def check(self, item: Item) -> None:
+        name, version, _, _ = parse_wheel_filename(self.filename)
+        names = {item.name, canonicalize_name(self.metadata.name)}
+        versions = {Version(item.version), Version(self.metadata.version)}
         files = [obj.path.rpartition("/")[2] for obj in item.objects]
-        if names != {name} or versions != {version} or files != [found.filename]:
-            raise BundleError(
-                f"{item.kind} {item.name} {item.version}: it is not the wheel {found.filename} that it claims to be",
-                hint="the bundle was made by something else than this bundler: build it again",
-            )
-        return found
+        if names != {name} or versions != {version} or files != [self.filename]:
+            raise ValueError(f"not the wheel {self.filename}")
 
 
 class LockAttributes(Attributes):

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 from bundler.kinds.images.reference import Reference
 from bundler.model.attributes import Attributes
 from bundler.model.contents import ObjectPath
+from bundler.model.items import Item
 from bundler.model.target import StrictModel
 
 # What a value of `variables` may name instead of an address; `emit` fills it in.
@@ -40,3 +41,7 @@ class KubesprayAttributes(Attributes):
     files: tuple[Line, ...] = Field(description="what was asked for, by original URLs")
     packages: dict[str, tuple[Line, ...]] = Field(description="by target")
     charts: tuple[CarriedChart, ...] = ()
+
+    def check(self, item: Item) -> None:
+        if item.name != "kubespray" or item.objects:
+            raise ValueError("it is the recipe's item, which has no files of its own")

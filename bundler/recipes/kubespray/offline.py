@@ -74,7 +74,8 @@ def _prove(original: tuple[Sequence[File], Sequence[Image]], moved: tuple[Sequen
     ]
     if astray:
         raise ProfileError(
-            "kubespray: no variable leads these to the site:\n" + "\n".join(f"  {line}" for line in astray),
+            "kubespray: no variable leads these to the site:",
+            *(f"  {line}" for line in astray),
             hint="set the variables they come from under `kubespray: vars:` to upstream's names, or leave them out",
         )
 

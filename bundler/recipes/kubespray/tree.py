@@ -95,7 +95,9 @@ def parse_variables(data: bytes, what: str) -> dict[str, Any]:
         yaml_bounds.check(data)
         found = yaml.load(data, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{what}: not YAML: {error}", hint="mend the file, or take another source") from None
+        raise ProfileError(
+            f"{what}: not YAML: {' '.join(str(error).split())}", hint="mend the file, or take another source"
+        ) from None
     except LimitExceeded as error:
         raise error.of(ProfileError, what) from None
     if found is None:

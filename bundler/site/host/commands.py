@@ -29,8 +29,8 @@ def run(argv: Sequence[str], *, hint: str) -> str:
         raise SiteError(f"no {argv[0]} on this machine", hint=hint)
     done = _run(argv)
     if done.returncode != 0:
-        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-_TAIL:])
-        raise SiteError(f"{' '.join(argv)} failed: {said or f'exit code {done.returncode}'}", hint=hint)
+        said = (done.stderr or done.stdout).strip().splitlines()[-_TAIL:] or [f"exit code {done.returncode}"]
+        raise SiteError(f"{' '.join(argv)} failed: {said[0]}", *said[1:], hint=hint)
     return done.stdout
 
 

@@ -141,7 +141,8 @@ class Daemon:
         except NotUpError as failure:
             self.stop(timeout=timeout)
             raise SiteError(
-                f"{program.name} {failure}; its log ends with:\n{_tail(self.log, log_from)}",
+                f"{program.name} {failure}; its log ends with:",
+                *_tail(self.log, log_from),
                 hint=f"the whole log is {self.log}",
             ) from None
 
@@ -283,8 +284,8 @@ def _until(done: Callable[[], bool], timeout: float) -> bool:
     return True
 
 
-def _tail(log: Path, start: int) -> str:
+def _tail(log: Path, start: int) -> list[str]:
     with log.open("rb") as file:
         file.seek(max(start, log.stat().st_size - 8192))
         lines = file.read().decode(errors="replace").splitlines()
-    return "\n".join(f"  {line}" for line in lines[-_LOG_TAIL:]) or "  (nothing)"
+    return [f"  {line}" for line in lines[-_LOG_TAIL:]] or ["  (nothing)"]

@@ -9,7 +9,7 @@ import pytest
 from bundler.errors import BundleError
 from bundler.kinds.rpms.attributes import PackageAttributes
 from bundler.kinds.rpms.emit import emit
-from bundler.model.items import Item
+from bundler.model.items import Item, Made, Object
 from bundler.model.node_files import NodeFile
 from bundler.model.site import Served, SiteConfig
 from bundler.model.target import Target
@@ -46,7 +46,8 @@ def package(name: str, target: Target = ROCKY9) -> Item:
         href=f"Packages/{name}-1-1.x86_64.rpm",
         sourcerpm="",
     )
-    return Item("rpms", name, "1-1", (), words.as_json())
+    path = f"rpms/{target.distro}/{target.release}/{words.repo}/{words.href}"
+    return Item("rpms", name, "1-1", (Object(path, 1, "0" * 64, Made()),), words.as_json())
 
 
 def only(files: tuple[NodeFile, ...]) -> NodeFile:
