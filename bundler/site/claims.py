@@ -1,8 +1,7 @@
 """What releases have under names that other releases could give as well: tags, manifests and wheels.
 
 Repositories of the registry and the index's pages are one for all releases of a site; on the web root each has a folder
-of its own. An item says itself what it is: with `repository`, `tags` and `digest` among its attributes an image, with
-`metadata` a wheel.
+of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import TypeVar
 from bundler.bundle.manifest import Manifest
 from bundler.errors import SiteError
 from bundler.site.releases import InstalledRelease, Release
+from bundler.site.stored import StoredImage, StoredWheel
 
 _NAMED = 10  # collisions in a message
 
@@ -49,18 +49,14 @@ def claims_of(manifest: Manifest) -> Claims:
     """What the release with `manifest` claims."""
     claims = Claims()
     for item in manifest.items:
-        match item.attributes:
-            case {"repository": str(repository), "tags": [*tags], "digest": str(digest), **rest}:
-                manifests = rest.get("manifests")
-                children = manifests if isinstance(manifests, list) else []
-                named = {digest, *(str(child.get("digest")) for child in children if isinstance(child, dict))}
-                # What it does not bring is not its own, whatever it says of itself.
-                brought = named & {f"sha256:{obj.sha256}" for obj in item.objects}
-                claims.manifests.update((repository, each) for each in brought)
-                if digest in brought:
-                    claims.tags.update({(repository, str(tag)): digest for tag in tags})
-            case {"metadata": {"name": str()}}:
-                claims.wheels.update({obj.path.rpartition("/")[2]: obj.sha256 for obj in item.objects})
+        if image := StoredImage.of(item):
+            # What it does not bring is not its own, whatever it says of itself.
+            brought = image.documents & {f"sha256:{obj.sha256}" for obj in item.objects}
+            claims.manifests.update((image.repository, each) for each in brought)
+            if image.digest in brought:
+                claims.tags.update({(image.repository, tag): image.digest for tag in image.tags})
+        elif StoredWheel.of(item):
+            claims.wheels.update({obj.path.rpartition("/")[2]: obj.sha256 for obj in item.objects})
     return claims
 
 

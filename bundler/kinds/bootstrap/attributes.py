@@ -30,6 +30,9 @@ class ScriptsAttributes(LockAttributes):
     role: Literal["bootstrap"] = "bootstrap"
 
 
+SORTS = (OwnAttributes, NeededAttributes, ScriptsAttributes)
+
+
 def as_wheels(items: Iterable[Item]) -> tuple[Item, ...]:
     """The wheels and their lock among `items`, as items of the kind wheels. Raises BundleError."""
     found: list[tuple[Item, Attributes]] = [*NeededAttributes.among(items), *ScriptsAttributes.among(items)]

@@ -70,3 +70,13 @@ class RequestAttributes(Attributes):
     modules: tuple[Line, ...]
     weak_deps: bool
     assumed: AssumedMetadata | None = Field(description="None: nodes are taken to have nothing")
+
+
+class BootstrapAttributes(Attributes):
+    """The files by which an admin host of `target` gets its packages before bundler is there."""
+
+    type: Literal["bootstrap"] = "bootstrap"
+    target: str
+
+
+SORTS = (RepositoryAttributes, PackageAttributes, KeyAttributes, RequestAttributes, BootstrapAttributes)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from bundler.kinds.rpms.attributes import PackageAttributes, RepositoryAttributes
+from bundler.kinds.rpms.attributes import BootstrapAttributes, PackageAttributes, RepositoryAttributes
 from bundler.kinds.rpms.metadata import Chosen
 from bundler.model.items import Item
 from bundler.model.target import Target
@@ -43,7 +43,7 @@ def bootstrap(
         "repo": "\n".join(map(_section, repos)),
     }
     kept = tuple(upstream.keep(f"{folder}/bootstrap.{name}", text.encode()) for name, text in texts.items())
-    return Item("rpms", "bootstrap", str(target), kept, {"type": "bootstrap", "target": str(target)})
+    return Item("rpms", "bootstrap", str(target), kept, BootstrapAttributes(target=str(target)).as_json())
 
 
 def _section(repo: RepositoryAttributes) -> str:

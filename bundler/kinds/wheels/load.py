@@ -6,27 +6,16 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bundler.errors import BundleError
 from bundler.kinds.base import Step
-from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes
+from bundler.kinds.wheels.attributes import WheelAttributes
 from bundler.model.items import Item
 
 if TYPE_CHECKING:
     from bundler.site.site import Site
 
-_TYPES = {sort.model_fields["type"].default for sort in (WheelAttributes, LockAttributes)}
-
 
 def load(items: tuple[Item, ...], site: Site) -> Iterator[Step]:
-    """Each wheel to the release's index, which has no place for the requirements files beside them.
-
-    Raises BundleError for items of another make: none is passed over in silence.
-    """
-    if strange := next((item for item in items if item.attributes.get("type") not in _TYPES), None):
-        raise BundleError(
-            f"wheels {strange.name} {strange.version}: it does not say what it is",
-            hint="the bundle was made by another version of bundler: build it again",
-        )
+    """Each wheel to the release's index, which has no place for the requirements files beside them."""
     for item, wheel in WheelAttributes.among(items):
         for obj in item.objects:
             yield Step(obj, partial(site.index.stage, obj, wheel.metadata.fields()))
