@@ -221,8 +221,17 @@ class Site:
     def earlier(self, name: str, version: str | None) -> InstalledRelease:
         """The release of `name` that is called `version`, or the one that was current before. Raises SiteError."""
         found = self.in_order(name)
-        kept = ", ".join(release.version for release in found) or "none"
-        wanted = [r for r in found if (not r.current if version is None else version in (r.version, r.id, r.id[:12]))]
+        if version is None:
+            wanted = [release for release in found if not release.current][:1]
+        else:
+            wanted = [release for release in found if release.is_called(version)]
+        kept = ", ".join(f"{release.version} (@{release.short_id})" for release in found) or "none"
+        if len(wanted) > 1:
+            raise SiteError(
+                f"{name} {version} may be any of: "
+                + ", ".join(f"{release.version} (@{release.short_id})" for release in wanted),
+                hint="say which one by its id, with an @ before it",
+            )
         if not wanted:
             what = f"{name} {version}" if version else f"an earlier release of {name}"
             raise SiteError(f"{what} is not on this site; it has: {kept}", hint="see `bundler releases`")
