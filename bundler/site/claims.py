@@ -13,6 +13,7 @@ from typing import TypeVar
 from bundler.bundle.manifest import Manifest
 from bundler.errors import SiteError
 from bundler.site.releases import InstalledRelease, Release
+from bundler.site.rival_wheels import rivals
 from bundler.site.stored import StoredImage, StoredWheel
 
 _NAMED = 10  # collisions in a message
@@ -68,7 +69,7 @@ def collisions(manifest: Manifest, releases: Iterable[InstalledRelease]) -> list
         if other.current and other.name != manifest.name:
             theirs = claims_of(other.manifest)
             tags = [f"{tag[0]}:{tag[1]}" for tag in sorted(_differing(mine.tags, theirs.tags))]
-            found += [Collision(thing, other) for thing in (*tags, *sorted(_differing(mine.wheels, theirs.wheels)))]
+            found += [Collision(thing, other) for thing in (*tags, *sorted(rivals(mine.wheels, theirs.wheels)))]
     return found
 
 

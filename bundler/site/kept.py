@@ -68,12 +68,16 @@ class Kept(Content):
         """See `Content.stream`. Raises BundleError when no release has the object."""
         digest = hashlib.sha256()
         held = b""
+        left = obj.size
         for chunk in self._chunks(obj):
+            left -= len(chunk)
+            if left < 0:  # a store need not end at all
+                break
             if held:
                 yield held
             held = chunk
             digest.update(chunk)
-        if digest.hexdigest() != obj.sha256:
+        if left != 0 or digest.hexdigest() != obj.sha256:
             raise IntegrityError(f"{obj.path}: what the site has of it is damaged", hint=_HINT)
         if held:
             yield held

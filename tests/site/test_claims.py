@@ -11,6 +11,7 @@ from bundler.kinds.base import Kind
 from bundler.model.items import Item, Json
 from bundler.sections import items_by_section
 from bundler.site.claims import claims_of
+from bundler.site.rival_wheels import rivals
 from tests.site.content import make_object
 from tests.site.small_release import SmallRelease
 
@@ -96,3 +97,32 @@ def test_an_item_that_says_what_its_kind_does_not_know_is_refused(kind: Kind, at
     said = Item(kind.name, "x", "1", (), attributes)
     with pytest.raises(BundleError, match=f"{kind.name} x 1: "):
         items_by_section([said], "evil.tar")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "thing-1.0-7-py3-none-any.whl",
+        "thing-1.0-cp311-none-any.whl",
+        "Thing-1.0-py3-none-any.whl",
+        "thing-1-py3-none-any.whl",
+        "thing-1.0-py2.py3-none-any.whl",
+        "thing-1.0-cp37-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    ],
+)
+def test_another_file_of_the_same_version_is_a_collision(file: str) -> None:
+    assert list(rivals({file: "1" * 64}, {"thing-1.0-py3-none-any.whl": "2" * 64})) == [file]
+    assert list(rivals({file: "2" * 64}, {"thing-1.0-py3-none-any.whl": "2" * 64})) == []
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ("thing-1.0-cp311-cp311-manylinux_2_17_x86_64.whl", "thing-1.0-cp312-cp312-manylinux_2_17_x86_64.whl"),
+        ("thing-1.0-cp311-cp311-manylinux_2_17_x86_64.whl", "thing-1.0-cp311-cp311-manylinux_2_17_aarch64.whl"),
+        ("thing-1.0-py3-none-any.whl", "thing-1.1-py3-none-any.whl"),
+        ("thing-1.0-py3-none-any.whl", "thing_more-1.0-py3-none-any.whl"),
+    ],
+)
+def test_wheels_for_other_nodes_are_none(mine: str, theirs: str) -> None:
+    assert list(rivals({mine: "1" * 64}, {theirs: "2" * 64})) == []
