@@ -71,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int
     environment = os.environ | dict(program.environment)
     process = subprocess.Popen(program.argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(300):
+        for _ in range(1000):
             if program.probes[0].answers():
                 break
             assert process.poll() is None, "devpi-server ended"
