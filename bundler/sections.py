@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from bundler.errors import BundleError
 from bundler.kinds import KINDS
+from bundler.model.attributes import check_attributes
 from bundler.model.items import Item
 from bundler.recipes import RECIPES
 
@@ -14,8 +15,8 @@ from bundler.recipes import RECIPES
 def items_by_section(items: Iterable[Item], origin: str) -> dict[str, tuple[Item, ...]]:
     """`items` by the name of their kind or recipe, with an entry for each; `origin` names the bundle in messages.
 
-    Raises BundleError for a kind not known here, and for an object outside its kind. A recipe's item has no objects:
-    there is nothing of it to load.
+    Raises BundleError for a kind not known here, for an object outside its kind, and for attributes that are none of
+    the kind's. A recipe's item has no objects: there is nothing of it to load.
     """
     folders: dict[str, tuple[str, ...]] = {kind.name: kind.folders for kind in KINDS}
     folders |= {recipe.name: () for recipe in RECIPES}
@@ -33,4 +34,6 @@ def items_by_section(items: Iterable[Item], origin: str) -> dict[str, tuple[Item
                     hint="the bundle was not made by bundler; ask where it comes from",
                 )
         found[item.kind].append(item)
+    for kind in KINDS:
+        check_attributes(found[kind.name], kind.sorts)
     return {name: tuple(found[name]) for name in folders}

@@ -154,7 +154,11 @@ def releases(common: Common, name: str | None, root: Path | None, site_file: Pat
 def rollback(
     common: Common, name: str, version: str | None, replace: bool, root: Path | None, site_file: Path | None
 ) -> Answer:
-    """Serve an earlier release of NAME again: VERSION, or the one before; from what the site still has of it."""
+    """Serve an earlier release of NAME again: VERSION, or the one before; from what the site still has of it.
+
+    In place of VERSION its id may stand: @ID, all 64 digits of it or at least the first 12, as `bundler releases` shows
+    them. The @ may be left out; a word that could mean several releases is refused, and they are listed.
+    """
     from bundler import install as pipeline
 
     done = pipeline.rollback(name, version, site_config(site_file, root=root), replace=replace)

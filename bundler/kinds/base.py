@@ -9,13 +9,16 @@ A kind is a folder of this package named as its section in the profile, and each
     prove.py     prove(items, content) → problems                  either side: reads the bundle's own bytes
     ask.py       ask(spec, targets, upstream) → questions          online: whether `resolve` would be answered at all
 
+Beside the verbs, `attributes.py` says what items are: SORTS, one model or, told apart by their `type`, several.
+
 What holds for every kind (tests/contract runs it over KINDS):
 
 - An unknown key in its section is a ProfileError that names the key and its place.
 - `resolve` fetches metadata only. Each object it returns says where its bytes are; the transfer engine fetches them.
   Its answer depends on the spec, the targets and the upstream alone: no clock, no host name.
 - Every object's path starts with one of the kind's folders: its own name, and what `Kind.folders` adds.
-- Items survive JSON: attributes hold JSON only.
+- Items survive JSON: attributes hold JSON only. An item that says anything that none of its kind's SORTS knows is
+  refused before a store of the site is touched: there attributes name what is written, and deleted.
 - `load` says what goes into which of the site's stores, an object a step; `install` chooses the order, which is the
   bundle's own when that comes in a pipe. A step stages: nothing is published until `install` commits. Steps that are
   done again write nothing.
@@ -36,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import BaseModel
 
+from bundler.model.attributes import Attributes
 from bundler.model.items import Item, Object
 from bundler.model.node_files import NodeFiles
 from bundler.model.site import Served
@@ -110,6 +114,11 @@ class Kind:
     @property
     def ask(self) -> Ask:
         return cast("Ask", self._member("ask", "ask"))
+
+    @property
+    def sorts(self) -> tuple[type[Attributes], ...]:
+        """What an item of the kind may be: each sort has other attributes."""
+        return cast("tuple[type[Attributes], ...]", self._member("attributes", "SORTS"))
 
     def _member(self, verb: str, name: str) -> object:
         return member(f"bundler.kinds.{self.name}.{verb}", name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self, cast
 
 from pydantic import ValidationError
@@ -42,22 +42,26 @@ class Attributes(StrictModel):
     @classmethod
     def among(cls, items: Iterable[Item]) -> list[tuple[Item, Self]]:
         """The items of this `type`, with what they say. Raises BundleError."""
-        type_ = cls.model_fields["type"].default
-        return [(item, cls.of(item)) for item in items if item.attributes.get("type") == type_]
+        return [(item, cls.of(item)) for item in items if cls.claimed_by(item)]
+
+    @classmethod
+    def claimed_by(cls, item: Item) -> bool:
+        """Whether `item` says that it is of this `type`; of none, where this model has none."""
+        field = cls.model_fields.get("type")
+        return item.attributes.get("type") == (field.default if field else None)
 
     def as_json(self) -> dict[str, Json]:
         """The attributes for an item."""
         return cast("dict[str, Json]", self.model_dump(mode="json"))
 
 
-def require_sorts(items: Iterable[Item], sorts: Iterable[type[Attributes]]) -> None:
-    """Raise BundleError unless each of `items` is of one of `sorts`, by its `type`, and what it says holds."""
-    by_type = {sort.model_fields["type"].default: sort for sort in sorts}
+def check_attributes(items: Iterable[Item], sorts: Sequence[type[Attributes]]) -> None:
+    """See that each of `items`, all of one kind, is one of its `sorts` in all that it says. Raises BundleError."""
     for item in items:
-        type_ = item.attributes.get("type")
-        if not isinstance(type_, str) or type_ not in by_type:
+        sort = next((sort for sort in sorts if sort.claimed_by(item)), None)
+        if sort is None:
             raise BundleError(
                 f"{item.kind} {item.name} {item.version}: it does not say what it is",
                 hint="the bundle was made by another version of bundler: build it again",
             )
-        by_type[type_].of(item)
+        sort.of(item)

@@ -1,8 +1,7 @@
 """What releases have under names that other releases could give as well: tags, manifests and wheels.
 
 Repositories of the registry and the index's pages are one for all releases of a site; on the web root each has a folder
-of its own. An item says itself what it is: with `repository`, `tags` and `digest` among its attributes an image, with
-`metadata` a wheel.
+of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from typing import TypeVar
 from bundler.bundle.manifest import Manifest
 from bundler.errors import SiteError
 from bundler.site.releases import InstalledRelease, Release
+from bundler.site.rival_wheels import rivals
+from bundler.site.stored import StoredImage, StoredWheel
 
 _NAMED = 10  # collisions in a message
 
@@ -49,18 +50,14 @@ def claims_of(manifest: Manifest) -> Claims:
     """What the release with `manifest` claims."""
     claims = Claims()
     for item in manifest.items:
-        match item.attributes:
-            case {"repository": str(repository), "tags": [*tags], "digest": str(digest), **rest}:
-                manifests = rest.get("manifests")
-                children = manifests if isinstance(manifests, list) else []
-                named = {digest, *(str(child.get("digest")) for child in children if isinstance(child, dict))}
-                # What it does not bring is not its own, whatever it says of itself.
-                brought = named & {f"sha256:{obj.sha256}" for obj in item.objects}
-                claims.manifests.update((repository, each) for each in brought)
-                if digest in brought:
-                    claims.tags.update({(repository, str(tag)): digest for tag in tags})
-            case {"metadata": {"name": str()}}:
-                claims.wheels.update({obj.path.rpartition("/")[2]: obj.sha256 for obj in item.objects})
+        if image := StoredImage.of(item):
+            # What it does not bring is not its own, whatever it says of itself.
+            brought = image.documents & {f"sha256:{obj.sha256}" for obj in item.objects}
+            claims.manifests.update((image.repository, each) for each in brought)
+            if image.digest in brought:
+                claims.tags.update({(image.repository, tag): image.digest for tag in image.tags})
+        elif StoredWheel.of(item):
+            claims.wheels.update({obj.path.rpartition("/")[2]: obj.sha256 for obj in item.objects})
     return claims
 
 
@@ -72,7 +69,7 @@ def collisions(manifest: Manifest, releases: Iterable[InstalledRelease]) -> list
         if other.current and other.name != manifest.name:
             theirs = claims_of(other.manifest)
             tags = [f"{tag[0]}:{tag[1]}" for tag in sorted(_differing(mine.tags, theirs.tags))]
-            found += [Collision(thing, other) for thing in (*tags, *sorted(_differing(mine.wheels, theirs.wheels)))]
+            found += [Collision(thing, other) for thing in (*tags, *sorted(rivals(mine.wheels, theirs.wheels)))]
     return found
 
 

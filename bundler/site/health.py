@@ -15,7 +15,6 @@ from bundler.errors import ConfigError
 from bundler.findings import Finding
 from bundler.model.site import OwnTls
 from bundler.site.index import PASSWORD_FILE
-from bundler.site.publication import is_interrupted
 from bundler.site.services.setup import SetUp
 from bundler.site.session import new_session
 from bundler.site.site import Site
@@ -38,8 +37,8 @@ def examine(site: Site) -> Iterator[Finding]:
 
 
 def _publication(site: Site) -> Iterator[Finding]:
-    if is_interrupted(site.root):
-        said = "publishing a release was interrupted, or is under way: nodes may see a part of it"
+    if site.is_interrupted():
+        said = "publishing a release, or taking one away, was interrupted or is under way: nodes may see a part of it"
         yield Finding("publication", "failed", said, "bundler doctor --fix", mend=site.recover)
 
 

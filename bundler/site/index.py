@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 PROD = "prod"
 PASSWORD_FILE = ".root-password"  # noqa: S105 - a name
+_INDEX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9.@_-]*")  # a user's
 _DEVPI_HINT = "see <root>/services/devpi for its log, then run it again"
 
 
@@ -192,7 +194,7 @@ class _Devpi:
 
     def restore(self, bases: tuple[str, ...] | None) -> None:
         if bases is not None:
-            there = [base for base in bases if self._describe(f"{self._url}/{quote(base)}") is not None]
+            there = [base for base in bases if self._describe(self._at(base)) is not None]
             self._switch(there)
         elif self.bases() is not None:
             self._call("DELETE", f"{self._url}/root/{PROD}", expect=(201,))
@@ -229,7 +231,7 @@ class _Devpi:
 
     def _titles(self) -> dict[str, tuple[str, ...]]:
         """The indexes that nodes see, in order, each with name, version and id of its release."""
-        found = {base: self._describe(f"{self._url}/{quote(base)}") for base in self.bases() or ()}
+        found = {base: self._describe(self._at(base)) for base in self.bases() or ()}
         return {base: _title_of(index) for base, index in found.items() if index is not None}
 
     def _switch(self, bases: list[str]) -> None:
@@ -261,7 +263,13 @@ class _Devpi:
         return self._token
 
     def _index(self, release: Release) -> str:
-        return f"{self._url}/{quote(_base(release))}"
+        return self._at(_base(release))
+
+    def _at(self, base: str) -> str:
+        """URL of the index that devpi calls `base`."""
+        if not _INDEX.fullmatch(base):
+            raise SiteError(f"{base[:80]!r} is no index of devpi's", hint=_DEVPI_HINT)
+        return f"{self._url}/{quote(base)}"
 
     def _opened(self) -> Release:
         if self._release is None:

@@ -19,10 +19,12 @@ from bundler.bundle.content import Content
 from bundler.errors import BundleError, SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials
+from bundler.model.store_names import PROJECT
 from bundler.site.session import new_session
 
 _TIMEOUT = (10, 600)  # seconds to connect, and without an answer: the index hashes a large wheel before it says yes
 _SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
+_PROJECT = re.compile(PROJECT)
 _SIMPLE_LINK = re.compile(r"""([^"'<>\s]+)#sha256=([0-9a-f]{64})""")
 
 
@@ -75,6 +77,11 @@ class IndexClient:
 
     def _files(self, simple: str, project: str) -> dict[str, tuple[str, str | None]]:
         """URL and sha256 of each file that the simple API at `simple` has of `project`, by its name."""
+        if not _PROJECT.fullmatch(project):
+            raise BundleError(
+                f"{project[:80]!r} is no project's name",
+                hint="the bundle was made by something else than this bundler: build it again",
+            )
         normalised = re.sub(r"[-_.]+", "-", project).lower()
         page = f"{simple}{normalised}/"
         accept = {"Accept": f"{_SIMPLE_JSON}, text/html;q=0.1"}

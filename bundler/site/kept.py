@@ -16,6 +16,7 @@ from bundler.errors import BundleError, IntegrityError
 from bundler.model.items import Item, Object
 from bundler.site.folders import regular
 from bundler.site.releases import InstalledRelease, Release
+from bundler.site.stored import StoredImage, StoredWheel
 
 _CHUNK = 1 << 20
 _HINT = "install a bundle that carries it: one that was not built as a difference"
@@ -67,29 +68,30 @@ class Kept(Content):
         """See `Content.stream`. Raises BundleError when no release has the object."""
         digest = hashlib.sha256()
         held = b""
+        left = obj.size
         for chunk in self._chunks(obj):
+            left -= len(chunk)
+            if left < 0:  # a store need not end at all
+                break
             if held:
                 yield held
             held = chunk
             digest.update(chunk)
-        if digest.hexdigest() != obj.sha256:
+        if left != 0 or digest.hexdigest() != obj.sha256:
             raise IntegrityError(f"{obj.path}: what the site has of it is damaged", hint=_HINT)
         if held:
             yield held
 
     def _add(self, item: Item, release: InstalledRelease) -> None:
-        """Note where the objects of `item` are; what an item says of itself decides, as in `Site`."""
-        match item.attributes:
-            case {"repository": str(repository), "manifests": [*manifests]}:
-                documents = {str(entry["digest"]) for entry in manifests if isinstance(entry, dict)}
-                for obj in item.objects:
-                    self._images[obj.sha256] = (repository, f"sha256:{obj.sha256}" in documents)
-            case {"metadata": {"name": str(project)}}:
-                for obj in item.objects:
-                    self._wheels[obj.sha256] = (release, project)
-            case _:
-                for obj in item.objects:
-                    self._files[obj.sha256] = release.path / obj.path
+        """Note where the objects of `item` are: the web root has all that no other store has."""
+        image, wheel = StoredImage.of(item), StoredWheel.of(item)
+        for obj in item.objects:
+            if image:
+                self._images[obj.sha256] = (image.repository, f"sha256:{obj.sha256}" in image.documents)
+            elif wheel:
+                self._wheels[obj.sha256] = (release, wheel.project)
+            else:
+                self._files[obj.sha256] = release.path / obj.path
 
     def _chunks(self, obj: Object) -> Iterator[bytes]:
         if (path := self._files.get(obj.sha256)) and regular(path):

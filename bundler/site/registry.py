@@ -15,6 +15,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from bundler.bundle.content import Content
 from bundler.errors import BundleError, SiteError
 from bundler.model.items import Object
 from bundler.model.site import SiteConfig
+from bundler.site.folders import parent_of
 from bundler.site.registry_client import RegistryClient
 from bundler.site.session import LOCAL
 from bundler.site.sockets import socket_of
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 _DIGEST_HEADER = "Docker-Content-Digest"
 _MANIFEST_LIMIT = 4 << 20  # bytes
 _PUSHED_AT_ONCE = 4
+_REPOSITORIES = "docker/registry/v2/repositories"  # of distribution's storage
 _NOBODYS = f"sha256:{'0' * 64}"
 
 # Without it, distribution 2.8 answers with a manifest converted to Docker's schema 1, of another digest.
@@ -253,16 +256,14 @@ def discard_uploads(storage: Path) -> None:
     """Delete what broken uploads left in `storage`, the folder of a distribution registry that nobody pushes to now.
 
     Distribution itself does so after a week (`storage.maintenance.uploadpurging`), which a full disk cannot wait for.
-    The folder is the registry's user's: no link in it is followed.
+    The folder is the registry's user's: no link in it is followed, whenever it is put there.
     """
-    repositories = storage / "docker/registry/v2/repositories"
-    if not (repositories.is_dir() and repositories.resolve().is_relative_to(storage.resolve())):
-        return
-    for folder, sessions, _, at in os.fwalk(repositories):
-        if Path(folder).name == "_uploads":
-            for session in tuple(sessions):
-                shutil.rmtree(session, ignore_errors=True, dir_fd=at)
-            sessions.clear()
+    with suppress(OSError), parent_of(storage.resolve(), _REPOSITORIES, make=False) as (parent, name):
+        for folder, sessions, _, at in os.fwalk(name, dir_fd=parent):
+            if Path(folder).name == "_uploads":
+                for session in tuple(sessions):
+                    shutil.rmtree(session, ignore_errors=True, dir_fd=at)
+                sessions.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the environment has a say (no proxy, no .netrc): a site's registry is the one th
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,8 +20,9 @@ import requests
 from requests.auth import HTTPBasicAuth
 from requests.utils import parse_dict_header
 
-from bundler.errors import BundlerError, SiteError, SpaceError
+from bundler.errors import BundleError, BundlerError, SiteError, SpaceError
 from bundler.model.site import Credentials
+from bundler.model.store_names import DIGEST, LONGEST_REPOSITORY, REPOSITORY, TAG
 from bundler.site.session import new_session, secret
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ T = TypeVar("T")
 _ATTEMPTS = 5
 _FIRST_WAIT = 0.5  # seconds; doubles with each further attempt
 _TIMEOUT = (10, 600)  # seconds to connect, and without an answer: a large blob is hashed before its upload is confirmed
+# All that is ever asked for: what has another form would lead out of its repository.
+_REPOSITORY = re.compile(REPOSITORY)
+_PATH = re.compile(f"manifests/(?:{TAG}|{DIGEST})|blobs/(?:{DIGEST}|uploads/)")
 _NO_SPACE = ("no space left on device", '"Err":28')  # distribution's words for ENOSPC
 
 
@@ -74,7 +79,8 @@ class RegistryClient:
         """One request to `/v2/<prefix>/<repository>/<path>`; the answer's status is one of `expect`.
 
         `actions` is what a token server is asked to allow; with `stream` the answer's body is left to read. Raises
-        SiteError for any other answer, SpaceError when the registry's disk is full.
+        SiteError for any other answer, SpaceError when the registry's disk is full, BundleError for a name that the
+        distribution-spec does not know.
         """
         url, scopes = self._url(repository, path), (self._scope(repository, actions),)
         how: dict[str, Any] = {"headers": headers, "data": data, "stream": stream}
@@ -161,9 +167,11 @@ class RegistryClient:
         return session
 
     def _path(self, repository: str) -> str:
+        _check(_REPOSITORY, repository)
         return f"{self._prefix}/{repository}" if self._prefix else repository
 
     def _url(self, repository: str, path: str) -> str:
+        _check(_PATH, path)
         return f"{self._origin}/v2/{self._path(repository)}/{path}"
 
     def _scope(self, repository: str, actions: str) -> str:
@@ -232,6 +240,14 @@ class _Login:
                 hint="see whether it runs, and what its log says; then run it again",
             ) from error
         return str(token)
+
+
+def _check(pattern: re.Pattern[str], name: str) -> None:
+    if not pattern.fullmatch(name) or len(name) > LONGEST_REPOSITORY:
+        raise BundleError(
+            f"{name[:80]!r} names nothing in a registry",
+            hint="the bundle was made by something else than this bundler: build it again",
+        )
 
 
 def _refuse(answer: requests.Response) -> NoReturn:

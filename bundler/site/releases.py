@@ -38,7 +38,20 @@ class Release:
     @property
     def folder(self) -> str:
         """Its folder's name on the web root."""
-        return f"{self.name}-{self.version}-{self.id[:_SHORT]}"
+        return f"{self.name}-{self.version}-{self.short_id}"
+
+    @property
+    def short_id(self) -> str:
+        """As many digits of its id as tell bundles apart."""
+        return self.id[:_SHORT]
+
+    def is_called(self, word: str) -> bool:
+        """Whether `word` may mean it: its version, or its id in full or as the first 12 digits or more of it.
+
+        With an `@` before it, which no version has, a word is an id.
+        """
+        is_id = len(word.removeprefix("@")) >= _SHORT and self.id.startswith(word.removeprefix("@"))
+        return is_id or word == self.version
 
     @property
     def address(self) -> str:
@@ -104,7 +117,7 @@ def publish(web_root: Path, release: Release, part: Path) -> None:
     if there is not None:
         set_link(web_root, f"{PUBLISHED}/{release.address}@{there[-_SHORT:]}", Path("..", RELEASES, there), part)
     set_link(web_root, f"{PUBLISHED}/{release.address}", Path("..", RELEASES, release.folder), part)
-    (web_root / PUBLISHED / f"{release.address}@{release.id[:_SHORT]}").unlink(missing_ok=True)
+    (web_root / PUBLISHED / f"{release.address}@{release.short_id}").unlink(missing_ok=True)
 
 
 def unpublish(web_root: Path, release: Release) -> None:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import os
 import ssl
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
 import requests
+from requests import Response
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import HTTPError
 
 from bundler.errors import ConfigError
 from bundler.model.site import Credentials
@@ -25,10 +29,39 @@ from bundler.site.sockets import connected
 LOCAL = "http://localhost"  # a service behind a socket
 
 
+_LARGEST_ANSWER = 64 << 20  # bytes; the page of a project with thousands of files has a few MiB
+_LONGEST_ANSWER = 60.0  # seconds from its head on
 _LONGEST = 1 << 16  # characters of a file with a password
 
 
-class _Trust(HTTPAdapter):
+class _Bounded(HTTPAdapter):
+    """Reads an answer that is not left to the caller (`stream`) only so far and so long, whoever gives it."""
+
+    def send(self, request: requests.PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any) -> Response:
+        """See `HTTPAdapter.send`. Raises requests.ConnectionError for an answer without an end."""
+        answer = super().send(request, True, *args, **kwargs)
+        if not stream or answer.is_redirect:
+            answer.raw = io.BytesIO(_whole(answer))
+        return answer
+
+
+def _whole(answer: Response) -> bytes:
+    """The body of `answer`, decompressed."""
+    began, data = time.monotonic(), bytearray()
+    try:
+        while chunk := answer.raw.read1(1 << 16, decode_content=True):
+            data += chunk
+            if len(data) > _LARGEST_ANSWER or time.monotonic() - began > _LONGEST_ANSWER:
+                answer.close()
+                raise requests.ConnectionError(
+                    f"its answer has no end: {len(data)} bytes in {time.monotonic() - began:.0f} s, and more"
+                )
+    except HTTPError as error:
+        raise requests.ConnectionError(str(error)) from error
+    return bytes(data)
+
+
+class _Trust(_Bounded):
     """https that trusts the machine's own certificate store, where a company has its private CA, and the file `ca`."""
 
     def __init__(self, ca: str | None) -> None:
@@ -47,7 +80,7 @@ def _context(ca: str | None) -> ssl.SSLContext:
     return context
 
 
-class _OverSocket(HTTPAdapter):
+class _OverSocket(_Bounded):
     """http to whoever listens on the unix socket `path`, whatever the host in the URL."""
 
     def __init__(self, path: Path) -> None:
@@ -84,6 +117,7 @@ def new_session(
         session.mount(f"{LOCAL}/", _OverSocket(socket))
         return session
     session.mount("https://", _Trust(ca))
+    session.mount("http://", _Bounded())
     return session
 
 

@@ -8,6 +8,7 @@
     <root>/services/   programs, configs, pids and logs
     <root>/run/        the sockets that the registry and devpi listen on
     <root>/.publishing what nodes saw, while a release is being published
+    <root>/.removing   what is being taken away
     <root>/.lock       held by the one bundler that changes the site
 
 A release becomes visible store by store, in an order that leaves no dangling name: tags of the registry, the index's
@@ -44,6 +45,7 @@ from bundler.site.owned import require_own
 from bundler.site.publication import NOTE, Publication, is_interrupted
 from bundler.site.registry import RegistryStore, discard_uploads
 from bundler.site.releases import InstalledRelease, Release, by_currency
+from bundler.site.removal import REMOVAL, Removal, forget, note, noted
 from bundler.site.services import ServiceManager, Store
 from bundler.site.services.choice import manager
 from bundler.site.tls import caveat, certificates, ensure
@@ -176,13 +178,17 @@ class Site:
         self._publication().publish(manifest, there)
 
     def recover(self) -> None:
-        """End what a publication that was interrupted has begun: finish it, or put back what nodes saw.
+        """End what a publication or an uninstall that was interrupted has begun: finish it, or put back what nodes saw.
 
         Raises BusyError, SiteError.
         """
-        if is_interrupted(self.root):
+        if self.is_interrupted():
             with self._lock():
                 self._recover()
+
+    def is_interrupted(self) -> bool:
+        """Whether there is something to `recover`; it may still be under way."""
+        return is_interrupted(self.root) or noted(self.root) is not None
 
     def remove(self, name: str, *, purge: bool) -> None:
         """Take every release called `name` away from the nodes; with `purge` delete their data too.
@@ -199,15 +205,7 @@ class Site:
                     f"no release called {name} is installed",
                     hint=f"installed are: {', '.join(sorted({release.name for release in releases})) or 'none'}",
                 )
-            self.web.unlink(name)
-            if purge and going == releases:
-                self._remove_all()
-                return
-            self._take_away(going, purge=purge)
-            for release in going if purge else ():
-                self.web.remove(release)
-            if not any(release.published for release in self.releases()):
-                self.services.remove()
+            self._remove(Removal.of(going, purge=purge, site=purge and going == releases))
 
     def in_order(self, name: str | None = None) -> list[InstalledRelease]:
         """The releases of `name`, or of each name, the one that is or was current last first."""
@@ -221,32 +219,35 @@ class Site:
     def earlier(self, name: str, version: str | None) -> InstalledRelease:
         """The release of `name` that is called `version`, or the one that was current before. Raises SiteError."""
         found = self.in_order(name)
-        kept = ", ".join(release.version for release in found) or "none"
-        wanted = [r for r in found if (not r.current if version is None else version in (r.version, r.id, r.id[:12]))]
+        if version is None:
+            wanted = [release for release in found if not release.current][:1]
+        else:
+            wanted = [release for release in found if release.is_called(version)]
+        if len(wanted) > 1:
+            raise SiteError(
+                f"{name} {version} may be any of {_listed(wanted)}",
+                hint="say which one by its id, with an @ before it",
+            )
         if not wanted:
             what = f"{name} {version}" if version else f"an earlier release of {name}"
-            raise SiteError(f"{what} is not on this site; it has: {kept}", hint="see `bundler releases`")
+            raise SiteError(f"{what} is not on this site; it has: {_listed(found)}", hint="see `bundler releases`")
         return wanted[0]
 
     def prune(self, name: str | None, *, keep: int) -> list[InstalledRelease]:
         """Delete earlier releases; of each name `keep` stay, those that were current last, the current one counted.
 
-        What another release uses stays; what the registry has beside that is collected. Gives what was deleted.
+        What another release uses stays; what the registry has beside that is collected. What is interrupted is ended
+        by the next command that changes the site. Gives what was deleted.
         """
         going: list[InstalledRelease] = []
         with self._lock():
             self._recover()
             for _, ordered in itertools.groupby(self.in_order(name), key=lambda release: release.name):
                 going += [release for release in [*ordered][keep:] if not release.current]
-            for release in going:
-                self.web.unpublish(release)
             if going:
-                self._take_away(going, purge=True)
-            for release in going:
-                self.web.remove(release)
-            if self.config.registry is None and self.services.has("registry"):
-                self.services.start()
-                self.services.collect_garbage()
+                self._remove(Removal.of(going, purge=True))
+            else:
+                self._collect_garbage()
         return going
 
     @contextmanager
@@ -288,6 +289,34 @@ class Site:
         if is_interrupted(self.root):
             self.services.start()
             self._publication().recover()
+        if (removal := noted(self.root)) is not None:
+            logger.warning("taking releases away was interrupted: it is finished now")
+            self._remove(removal)
+
+    def _remove(self, removal: Removal) -> None:
+        """Take away what `removal` names: noted until it is done, and each step may be done again."""
+        note(self.root, removal)
+        ids = {release.id for release in removal.releases}
+        going = [release for release in self.releases() if release.id in ids]
+        for release in going:
+            self.web.unpublish(release)
+        if removal.site:
+            self._remove_all()
+            return
+        self._take_away(going, purge=removal.purge)
+        if removal.purge:
+            self._collect_garbage()
+            for gone in removal.releases:
+                self.web.remove(gone)
+        if not any(release.published for release in self.releases()):
+            self.services.remove()
+        forget(self.root)
+
+    def _collect_garbage(self) -> None:
+        """Have the site's own registry delete what no manifest names any more."""
+        if self.config.registry is None and self.services.has("registry"):
+            self.services.start()
+            self.services.collect_garbage()
 
     def _take_away(self, going: Sequence[InstalledRelease], *, purge: bool) -> None:
         """Take `going`, which nodes do not find any more, out of the other stores, but for what others use."""
@@ -301,7 +330,7 @@ class Site:
         for folder in (self.root / "registry", self.root / "devpi", self.root / "tls", self.root / "login"):
             shutil.rmtree(folder, ignore_errors=True)
         self.web.remove_all()
-        for name in (SITE_FILE, NOTE, ".lock"):
+        for name in (SITE_FILE, NOTE, REMOVAL, ".lock"):
             (self.root / name).unlink(missing_ok=True)
         with suppress(OSError):  # not empty: someone keeps other things there
             self.root.rmdir()
@@ -317,6 +346,10 @@ def _acquire(file: int, root: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise BusyError(f"another bundler is at work on {root}", hint="wait until it has ended") from None
+
+
+def _listed(releases: Iterable[InstalledRelease]) -> str:
+    return ", ".join(f"{release.version} @{release.short_id}" for release in releases) or "none"
 
 
 def _room(folders: Iterable[Path]) -> dict[Path, int]:

@@ -189,19 +189,27 @@ class WebRoot:
             (self.directory / link).unlink()
 
     def unpublish(self, release: Release) -> None:
-        """Take an earlier release away from the nodes; its tree stays."""
+        """Take a release, current or earlier, away from the nodes; its tree stays."""
+        link = self.directory / release.name
+        if leads_to(link, self.directory / RELEASES / release.folder):
+            link.unlink()
         forget_before(self.directory, release)
         unpublish(self.directory, release)
 
     def remove(self, release: Release) -> None:
         """Delete the tree of `release`, complete or staged. It must not be published."""
-        for tree in (RELEASES, STAGING):
-            shutil.rmtree(self.directory / tree / release.folder, ignore_errors=True)
+        complete, staged = (self.directory / tree / release.folder for tree in (RELEASES, STAGING))
+        shutil.rmtree(staged, ignore_errors=True)
+        if complete.is_dir():  # at once: half a tree would be no release
+            make_folder(staged.parent, mode=0o700)
+            complete.rename(staged)
+            shutil.rmtree(staged, ignore_errors=True)
 
     def remove_all(self) -> None:
         """Delete every release and what was staged, and the folder too when nothing else is in it."""
-        for name in {release.name for release in self.releases()}:
-            self.unlink(name)
+        for release in self.releases():
+            self.unlink(release.name)
+            self.remove(release)
         for tree in (RELEASES, STAGING, HISTORY, BEFORE, PUBLISHED):
             shutil.rmtree(self.directory / tree, ignore_errors=True)
         with suppress(OSError):

@@ -77,7 +77,7 @@ _LOCK = Lock(
     "demo",
     "1.0",
     "0" * 64,
-    (Item("files", "sample", "1", tuple(_object(path, data) for path, data in _CONTENTS.items()), {"note": "x"}),),
+    (Item("files", "sample", "1", tuple(_object(path, data) for path, data in _CONTENTS.items()), {"path": "x"}),),
 )
 
 

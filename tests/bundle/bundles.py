@@ -21,7 +21,7 @@ def item_of(contents: Mapping[str, bytes]) -> Item:
         Object(path, len(data), hashlib.sha256(data).hexdigest(), Made(), 0o755 if path.endswith("x") else 0o644)
         for path, data in contents.items()
     )
-    return Item("files", "sample", "1", objects, {"note": "a value"}, "pkg:generic/sample@1", "MIT")
+    return Item("files", "sample", "1", objects, {"path": "a value"}, "pkg:generic/sample@1", "MIT")
 
 
 TARGETS = (Target(distro="rocky", release="9"), Target(distro="debian", release="12", arch="aarch64"))

@@ -36,7 +36,7 @@ def test_a_bundle_gives_back_what_was_written(bundle: Path) -> None:
         opened.verify(jobs=2)
         assert {obj.path: b"".join(opened.stream(obj)) for obj in opened.manifest.payload} == CONTENTS
         assert opened.unchecked() == 0
-        assert opened.manifest.items[0].attributes == {"note": "a value"}
+        assert opened.manifest.items[0].attributes == {"path": "a value"}
 
 
 def test_one_flipped_byte_anywhere_is_found(bundle: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bundler.errors import BundleError
 from bundler.kinds.images.attributes import ImageAttributes
 from bundler.kinds.rpms.attributes import KeyAttributes, PackageAttributes, RepositoryAttributes
-from bundler.model.attributes import Attributes, require_sorts
+from bundler.model.attributes import Attributes, check_attributes
 from bundler.model.items import Item, Json, Made, Object
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -113,6 +113,6 @@ def test_attributes_of_something_else_are_refused(sort: type[Attributes], lie: d
 @pytest.mark.parametrize("type_", [None, "", "unheard of", 7, ["package"]])
 def test_item_that_does_not_say_what_it_is_is_refused(type_: Json) -> None:
     honest = HONEST[PackageAttributes]
-    require_sorts([honest], [PackageAttributes, KeyAttributes])
+    check_attributes([honest], [PackageAttributes, KeyAttributes])
     with pytest.raises(BundleError, match="it does not say what it is"):
-        require_sorts([replace(honest, attributes={**honest.attributes, "type": type_})], [PackageAttributes])
+        check_attributes([replace(honest, attributes={**honest.attributes, "type": type_})], [PackageAttributes])

@@ -22,6 +22,7 @@ from bundler.errors import BundleError, ConfigError, IntegrityError, SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, Ports, SiteConfig
 from bundler.site.index import WheelIndex, index_name, initialise
+from bundler.site.index_client import IndexClient
 from bundler.site.releases import Release
 from bundler.site.services import devpi
 from bundler.site.services.unprivileged import Identity
@@ -70,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int
     environment = os.environ | dict(program.environment)
     process = subprocess.Popen(program.argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(300):
+        for _ in range(1000):
             if program.probes[0].answers():
                 break
             assert process.poll() is None, "devpi-server ended"
@@ -216,6 +217,20 @@ def test_a_site_that_never_had_wheels_needs_no_index(tmp_path: Path) -> None:
     index = WheelIndex(SiteConfig(address="127.0.0.1", root=str(tmp_path)))
     index.open(release("demo", "1"))
     index.commit()
+
+
+@pytest.mark.parametrize("project", ["..", "../root/prod", "a/b", "a?b", "a#", "", "-", "a\n"])
+def test_nothing_is_asked_beyond_a_project(tmp_path: Path, project: str) -> None:
+    client = IndexClient("hint", socket=tmp_path / "nobody")
+    with pytest.raises(BundleError, match="is no project's name"):
+        client.stated(f"{LOCAL}/root/prod/+simple/", project, make_object(FILE, TINY))
+
+
+@pytest.mark.parametrize("base", ["root/../+login", "../x", "root", "root/x?y", "root/x/y", "root/", "/x", "root/x\n"])
+def test_what_devpi_does_not_call_an_index_is_not_asked_for(tmp_path: Path, base: str) -> None:
+    (tmp_path / "devpi").mkdir()
+    with pytest.raises(SiteError, match="is no index of devpi's"):
+        WheelIndex(SiteConfig(address="127.0.0.1", root=str(tmp_path))).restore((base,))
 
 
 def test_every_version_has_an_index_name_that_devpi_takes() -> None:

@@ -16,6 +16,7 @@ import pytest
 from bundler.errors import BundleError, IntegrityError, SiteError, SpaceError
 from bundler.model.items import Object
 from bundler.model.site import Credentials, ExternalRegistry, Ports, SiteConfig
+from bundler.site import registry as registry_store
 from bundler.site import registry_client
 from bundler.site.registry import RegistryStore, discard_uploads
 from bundler.site.services.process import ProcessManager
@@ -179,6 +180,50 @@ def test_what_a_link_of_the_registry_leads_to_is_not_deleted(tmp_path: Path) -> 
     discard_uploads(storage)
     assert not (uploads / "session").exists()
     assert (theirs / "_uploads" / "session").is_dir()
+
+
+def test_a_link_that_comes_and_goes_leads_to_nothing(tmp_path: Path) -> None:
+    theirs, storage = tmp_path / "theirs", tmp_path / "registry"
+    (theirs / "registry/v2/repositories/a/_uploads/session").mkdir(parents=True)
+    storage.mkdir()
+    (storage / "docker").symlink_to(theirs)
+    discard_uploads(storage)
+    assert (theirs / "registry/v2/repositories/a/_uploads/session").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("repository", "path"),
+    [
+        ("x/../library/nginx", "manifests/1"),
+        ("../../api/v2.0/projects/prod/repositories/payroll?", "manifests/1"),
+        ("..", "manifests/1"),
+        ("x#", "manifests/1"),
+        ("x%2f..", "manifests/1"),
+        ("X", "manifests/1"),
+        ("", "manifests/1"),
+        ("a" * 256, "manifests/1"),
+        ("a\n", "manifests/1"),
+        ("a", "manifests/.."),
+        ("a", "manifests/../../b/manifests/1"),
+        ("a", "manifests/1?x"),
+        ("a", "manifests/"),
+        ("a", "manifests/1\n"),
+        ("a", "blobs/sha256:1"),
+        ("a", "blobs/../../b"),
+        ("a", "tags/list"),
+        ("a", ""),
+    ],
+)
+def test_nothing_is_asked_beyond_a_repository(repository: str, path: str) -> None:
+    client = registry_client.RegistryClient("http://127.0.0.1:1")
+    with pytest.raises(BundleError, match="names nothing in a registry"):
+        client.request("DELETE", repository, path, expect=(202,))
+
+
+def test_no_blob_is_mounted_from_beyond_a_repository(content: MemoryContent) -> None:
+    client = registry_client.RegistryClient("http://127.0.0.1:1")
+    with pytest.raises(BundleError, match="names nothing in a registry"):
+        client.upload("a", digest_of(LAYER), registry_store._Body(object_with(LAYER), content), mount_from="../b")
 
 
 def test_a_damaged_manifest_ends_the_load_and_not_the_commit(content: MemoryContent) -> None:

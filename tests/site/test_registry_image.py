@@ -7,7 +7,9 @@ import json
 import os
 import platform
 import shutil
+import struct
 import subprocess
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -287,3 +289,34 @@ def test_layers_of_no_registry_are_refused_before_they_are_read(tmp_path: Path, 
     content = MemoryContent(files | {f"images/blobs/sha256/{sha256}": data})
     with pytest.raises(BundleError, match="its layers have more than 1024 MiB"):
         UnpackedImage(tmp_path).update([forged_item], content, launcher)
+
+
+def elf(loader: bytes) -> bytes:
+    """The head of a program for `loader`."""
+    header = bytearray(b"\x7fELF\x02\x01".ljust(64, b"\0"))
+    struct.pack_into("<Q", header, 32, 64)
+    struct.pack_into("<HH", header, 54, 56, 1)
+    return bytes(header) + struct.pack("<IIQQQQQQ", 3, 0, 120, 0, 0, len(loader) + 1, 0, 0) + loader + b"\0"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"loop": (tarfile.SYMTYPE, "loop"), "bin/registry": elf(b"/loop/ld.so")},
+        {"a": (tarfile.SYMTYPE, "b"), "b": (tarfile.SYMTYPE, "a"), "bin/registry": elf(b"/a")},
+        {"bin/registry": (tarfile.SYMTYPE, "registry")},
+        {"bin/registry": elf(b"/" + b"a" * 300)},
+        {"bin/registry": elf(b"/a" * 2000)},
+        {"bin/registry": elf(b"/" + b"../" * 1000 + b"etc/passwd")},
+        {"lib": (tarfile.SYMTYPE, "lib"), "ld.so": b"x", "bin/registry": elf(b"/ld.so")},
+        {f"lib/{n:03}{'x' * 200}/a.so": b"" for n in range(800)} | {"ld.so": b"x", "bin/registry": elf(b"/ld.so")},
+    ],
+    ids=["loader in a loop", "two links", "program", "long name", "long path", "above", "libraries", "many libraries"],
+)
+def test_a_registry_that_leads_to_no_end_is_refused(
+    tmp_path: Path, launcher: Launcher, members: dict[str, bytes | tuple[bytes, str]]
+) -> None:
+    item, files = image_item("registry", "registry", [tar_of(members)])
+    with pytest.raises(SiteError):
+        UnpackedImage(tmp_path).update([item], MemoryContent(files), launcher)
+    assert UnpackedImage(tmp_path).command() == ()

@@ -197,3 +197,22 @@ def test_more_than_a_registry_has_is_refused(
 def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SiteError, match="cannot unpack test"):
         unpack(iter([b"\x28\xb5\x2f\xfd" + b"x" * 100]), tmp_path, what="test")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("a" * 256, b"")],
+        [("d/" * 1500 + "f", b"")],
+        [("l", (SYMLINK, "a" * 5000))],
+        [("x\0y", b"")],
+        [("l", (SYMLINK, "l")), ("l/x", b"")],
+        [*((f"l{n}", (SYMLINK, f"l{n + 1}")) for n in range(2000)), ("l0/x", b"")],
+        [("/".join("d" * 60) + "/f", b""), ("l", (SYMLINK, "/".join("d" * 60))), ("l/a/b/c/d/e/f", b"")],
+    ],
+    ids=["name", "depth", "target", "NUL", "loop", "chain", "depth by a link"],
+)
+def test_names_without_an_end_are_refused_or_come_to_nothing(tmp_path: Path, members: Members) -> None:
+    with suppress(SiteError):
+        unpack(layer_of(members), tmp_path, what="test")
+    assert max(len(path.relative_to(tmp_path).parts) for path in [tmp_path, *tmp_path.rglob("*")]) <= 65

@@ -38,6 +38,9 @@ class ScriptsAttributes(LockAttributes):
             raise ValueError("it is install.sh and what that needs")
 
 
+SORTS = (OwnAttributes, NeededAttributes, ScriptsAttributes)
+
+
 def as_wheels(items: Iterable[Item]) -> tuple[Item, ...]:
     """The wheels and their lock among `items`, as items of the kind wheels. Raises BundleError."""
     found: list[tuple[Item, Attributes]] = [*NeededAttributes.among(items), *ScriptsAttributes.among(items)]

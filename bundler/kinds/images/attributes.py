@@ -7,10 +7,10 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, StringConstraints
 
 from bundler.errors import BundleError
-from bundler.kinds.images.oci import Digest
-from bundler.kinds.images.reference import REGISTRY, REPOSITORY, TAG, Reference
+from bundler.kinds.images.reference import REGISTRY, Reference
 from bundler.model.attributes import Attributes
 from bundler.model.items import Item, Object
+from bundler.model.store_names import Digest, Repository, Tag
 from bundler.model.target import StrictModel
 
 BLOBS = "images/blobs/sha256"  # of the bundle's OCI image layout
@@ -29,8 +29,8 @@ class ImageAttributes(Attributes):
 
     reference: str = Field(description="full name, as in the profile after completion")
     registry: Annotated[str, StringConstraints(pattern=f"^{REGISTRY}$", max_length=255)]
-    repository: Annotated[str, StringConstraints(pattern=f"^{REPOSITORY}$", max_length=255)]
-    tags: tuple[Annotated[str, StringConstraints(pattern=f"^{TAG}$")], ...]
+    repository: Repository
+    tags: tuple[Tag, ...]
     digest: Digest = Field(description="of the manifest or index that the reference stands for in the bundle")
     media_type: str = Field(description="of that manifest or index")
     upstream_digest: Digest = Field(description="of what the reference stood for upstream: another one for a subset")
@@ -54,6 +54,9 @@ class ImageAttributes(Attributes):
     def suffix(self) -> str:
         """What follows the repository to pull it: `:1.28`, or `@sha256:…` for an image without a tag."""
         return f":{self.tags[0]}" if self.tags else f"@{self.digest}"
+
+
+SORTS = (ImageAttributes,)
 
 
 def blob_path(digest: str) -> str:

@@ -7,12 +7,12 @@ manifests. Only what resolving needs is modelled; the documents themselves trave
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bundler.kinds.images.platform import Platform
-from bundler.kinds.images.reference import DIGEST
+from bundler.model.store_names import Digest
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -30,7 +30,6 @@ MANIFEST_LIMIT = 4 << 20  # bytes; what registries must at least accept (OCI dis
 REF_NAME = "org.opencontainers.image.ref.name"
 LICENCES = "org.opencontainers.image.licenses"
 
-Digest = Annotated[str, StringConstraints(pattern=f"^{DIGEST}$")]
 Annotations: TypeAlias = dict[str, str] | None
 
 

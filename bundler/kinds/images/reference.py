@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bundler.model.store_names import DIGEST, REPOSITORY, TAG
+
 EXPECTED = "expected [host[:port]/]path[:tag][@sha256:<64 hex digits>] with the path in lower case"
 
-_ALPHANUMERIC = "[a-z0-9]+"
-_COMPONENT = rf"{_ALPHANUMERIC}(?:(?:[._]|__|-+){_ALPHANUMERIC})*"
 _HOST_COMPONENT = "(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = rf"(?:{_HOST_COMPONENT}(?:\.{_HOST_COMPONENT})*|\[[a-fA-F0-9:]+\])"
 
 # Unanchored; pydantic's models put ^ and $ around them.
 REGISTRY = rf"{_HOST}(?::[0-9]+)?"
-REPOSITORY = rf"{_COMPONENT}(?:/{_COMPONENT})*"
-TAG = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
-DIGEST = "sha256:[0-9a-f]{64}"
 
 _IMAGE_ID = "[0-9a-f]{64}"
 _LONGEST_NAME = 255  # characters of `registry/repository`

@@ -7,8 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bundler.kinds.base import Step
-from bundler.kinds.rpms.attributes import SORTS
-from bundler.model.attributes import require_sorts
 from bundler.model.items import Item, objects_of
 
 if TYPE_CHECKING:
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
 
 def load(items: tuple[Item, ...], site: Site) -> Iterator[Step]:
-    """Every package, metadata file and key. Raises BundleError for items of another make."""
-    require_sorts(items, SORTS)
+    """Every package, metadata file and key."""
     for obj in objects_of(items):
         yield Step(obj, partial(site.web.stage, obj))

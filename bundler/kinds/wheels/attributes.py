@@ -10,10 +10,11 @@ from packaging.version import Version
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from bundler.kinds.wheels.dependency import dependency
-from bundler.kinds.wheels.spec import GlibcVersion, ProjectName, PythonVersion
+from bundler.kinds.wheels.spec import GlibcVersion, PythonVersion
 from bundler.model.attributes import Attributes
 from bundler.model.contents import Text
 from bundler.model.items import Item, Json
+from bundler.model.store_names import ProjectName
 from bundler.model.target import StrictModel, Word
 
 
@@ -65,7 +66,7 @@ class WheelAttributes(Attributes):
     type: Literal["wheel"] = "wheel"
     filename: FileName
     python: tuple[PythonVersion, ...] = Field(min_length=1)
-    environments: tuple[Word, ...] = Field(min_length=1, description="the locks, by their `environment`")
+    environments: tuple[Word, ...] = Field(min_length=1, max_length=64, description="the locks, by their `environment`")
     tags: tuple[Tag, ...] = Field(min_length=1, description="those of the file name, sorted")
     requires_python: Specifiers | None
     requires_dist: tuple[Dependency, ...] = Field(max_length=5000, description="what it needs, PEP 508")
@@ -95,7 +96,7 @@ class LockAttributes(Attributes):
     arch: Word
     glibc: GlibcVersion
     asked: tuple[Dependency, ...] = Field(
-        description="the requirements, PEP 508; of one that was a URL the project's name"
+        max_length=10_000, description="the requirements, PEP 508; of one that was a URL the project's name"
     )
 
     @model_validator(mode="after")
@@ -103,6 +104,9 @@ class LockAttributes(Attributes):
         if self.environment != f"{self.python}-{self.arch}":
             raise ValueError(f"{self.environment} is not Python {self.python} on {self.arch}")
         return self
+
+
+SORTS = (WheelAttributes, LockAttributes)
 
 
 def tags_of(file_name: str) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bundler.kinds.base import Step
-from bundler.kinds.wheels.attributes import LockAttributes, WheelAttributes
-from bundler.model.attributes import require_sorts
+from bundler.kinds.wheels.attributes import WheelAttributes
 from bundler.model.items import Item
 
 if TYPE_CHECKING:
@@ -16,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def load(items: tuple[Item, ...], site: Site) -> Iterator[Step]:
-    """Each wheel to the release's index, which has no place for the requirements files beside them.
-
-    Raises BundleError for items of another make: none is passed over in silence.
-    """
-    require_sorts(items, (WheelAttributes, LockAttributes))
+    """Each wheel to the release's index, which has no place for the requirements files beside them."""
     for item, wheel in WheelAttributes.among(items):
         for obj in item.objects:
             yield Step(obj, partial(site.index.stage, obj, wheel.metadata.fields()))

@@ -9,12 +9,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from pydantic import Field, StringConstraints, field_validator
 
+from bundler.model.store_names import ProjectName
 from bundler.model.target import StrictModel
 
 PythonVersion = Annotated[str, StringConstraints(pattern=r"^3\.[0-9]{1,2}(\.[0-9]{1,2})?$")]
 GlibcVersion = Annotated[str, StringConstraints(pattern=r"^2\.[0-9]{1,2}$")]
 IndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
-ProjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=255)]
 Entry = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz")

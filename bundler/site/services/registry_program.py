@@ -72,7 +72,14 @@ class UnpackedImage:
         make_folder(part)
         for layer in image.layers:
             unpack(content.stream(layer), part, what=f"{image.name}, {layer.path}")
-        if not (found := _command(part)):
+        try:
+            found = _command(part)
+        except (OSError, RuntimeError) as error:  # a link or a name that leads to no end
+            raise SiteError(
+                f"{image.name}: its registry cannot be found: {error}",
+                hint="give the role to a registry's image, such as docker.io/library/registry:3",
+            ) from None
+        if not found:
             raise SiteError(
                 f"{image.name} has the role registry, and there is no registry in it: none of {', '.join(_PROGRAMS)}",
                 hint="give the role to a registry's image, such as docker.io/library/registry:3",
@@ -140,9 +147,13 @@ def _try(command: Sequence[str], name: str) -> None:
     Raises SiteError.
     """
     nothing = subprocess.DEVNULL
-    with subprocess.Popen(
-        command, env=_ENVIRONMENT, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
+    try:
+        process = subprocess.Popen(
+            command, env=_ENVIRONMENT, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE, start_new_session=True
+        )
+    except OSError as error:
+        raise _unable(name, str(error.strerror)) from None
+    with process:
         assert process.stderr is not None
         stop = threading.Timer(_TRIED_FOR, os.killpg, (process.pid, signal.SIGKILL))
         stop.start()
@@ -152,7 +163,11 @@ def _try(command: Sequence[str], name: str) -> None:
         stop.cancel()
     if process.returncode != 0:
         why = one_line(said.decode(errors="replace")[-500:]) or f"exit code {process.returncode}"
-        raise SiteError(
-            f"the registry program out of {name} does not run here: {why}",
-            hint="see whether the root's file system is mounted noexec; or name an external registry in site.yaml",
-        )
+        raise _unable(name, why)
+
+
+def _unable(name: str, why: str) -> SiteError:
+    return SiteError(
+        f"the registry program out of {name} does not run here: {why}",
+        hint="see whether the root's file system is mounted noexec; or name an external registry in site.yaml",
+    )

@@ -22,6 +22,9 @@ from bundler.tarball import BROKEN, open_tar
 # No registry's layer comes near these.
 _UNPACKED = Limit("a layer, decompressed", 1 << 30)
 _MEMBERS = Limit("the members of a layer", 100_000, "members")
+_DEPTH = 64  # folders in folders
+# What the system and Python say of names that are too long, or no names, and of links that lead to no end.
+_NO_NAMES = (OSError, ValueError, RecursionError)
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
@@ -37,7 +40,7 @@ def unpack(layer: Iterator[bytes], root: Path, *, what: str) -> None:
             for member in tar:
                 _put(tar, member, root, what)
                 tar.members = []  # type: ignore[attr-defined] # it would keep them all
-    except (*BROKEN, LimitExceeded) as error:
+    except (*BROKEN, *_NO_NAMES, LimitExceeded) as error:
         stream.drain()  # were the bytes wrong, then that is what to say
         raise _bad(what, str(error)) from None
     stream.drain()
@@ -50,6 +53,8 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path, what: str) -
     if ".." in parts:
         raise _bad(what, f"member {member.name!r}")
     parent = _inside(root, root.joinpath(*parts[:-1]), what)
+    if len(parent.relative_to(root).parts) > _DEPTH:
+        raise _bad(what, f"more than {_DEPTH} folders in each other")
     name = parts[-1]
     if name == _OPAQUE:
         _empty(parent)

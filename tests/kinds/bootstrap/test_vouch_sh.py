@@ -62,7 +62,7 @@ def test_what_is_no_id_is_refused(host: Host, bundle: Path, change: Callable[[st
 def test_a_manifest_that_was_tampered_with_is_refused(host: Host, bundle: Path) -> None:
     approved = id_of(bundle)
     data = bundle.read_bytes()
-    bundle.write_bytes(data.replace(b'"note": "a value"', b'"note": "another"', 1))
+    bundle.write_bytes(data.replace(b'"path": "a value"', b'"path": "another"', 1))
     assert bundle.read_bytes() != data
     assert "the id of" in host.refuses(bundle, "--id", approved)
 
