@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from bundler.model import by_hand
+
 
 def _locked(project: Path) -> dict[str, str]:
     text = (project / "requirements-dev.lock").read_text()
@@ -50,3 +52,10 @@ def test_security_promises_name_tests_that_exist(project: Path) -> None:
         assert found, each
         if test:
             assert any(f"def {test}(" in path.read_text() for path in found), each
+
+
+def test_readme_has_the_check_by_hand(project: Path) -> None:
+    text = (project / "README.md").read_text()
+    for line in (by_hand.check("NAME-VERSION") + by_hand.set_up("NAME-VERSION")).splitlines():
+        if line.startswith("  "):
+            assert f"\n{line[2:]}\n" in text, line
