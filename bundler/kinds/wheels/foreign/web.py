@@ -180,7 +180,12 @@ def _watch_links() -> None:
     def on_the_web(make: Callable[..., Link | None]) -> classmethod[Link, ..., Link | None]:
         def made(cls: type[Link], *given: Any, **named: Any) -> Link | None:
             link = make(cls, *given, **named)
-            return link if link is not None and link.scheme in ("http", "https") else None
+            if link is None or link.scheme not in ("http", "https"):
+                return None
+            beside = link.metadata_file_data.hashes if link.metadata_file_data else None
+            if not all(isinstance(digest, str) for digest in (*link._hashes.values(), *(beside or {}).values())):
+                raise ValueError(f"a digest of {link.filename} is none")
+            return link
 
         return classmethod(made)
 
