@@ -25,8 +25,8 @@ LEAVES = (
     "bundler.yaml_bounds",
 )
 SECTIONS = ("bundler.kinds", "bundler.recipes")
-# What a recipe may ask of a kind: where it puts a file, and what it calls an image.
-PURE_OF_KINDS = ("bundler.kinds.files.place", "bundler.kinds.images.reference")
+# What a recipe may ask of a kind: where it puts a file, what it calls an image, and what names a package.
+PURE_OF_KINDS = ("bundler.kinds.files.place", "bundler.kinds.images.reference", "bundler.kinds.wheels.spec")
 # bundler's own dependencies are wheels as any others.
 FOREIGN = {
     "bundler.kinds.bootstrap.attributes": ("bundler.kinds.wheels.attributes",),

@@ -17,8 +17,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from bundler import __version__
 from bundler.limits import Limit
 from bundler.model.config import Config, Retries
+from bundler.transfer.addresses import inward
 from bundler.transfer.arriving import response_class
-from bundler.transfer.redirects import Lead, inward
+from bundler.transfer.redirects import Lead
 
 _REDIRECTS = 10
 _REDIRECT_BODY = 64 << 10

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import FetchError
-from bundler.transfer.redirects import Lead, inward
+from bundler.transfer.addresses import inward
+from bundler.transfer.redirects import Lead
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
 from tests.fakes import upstream as fake

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import threading
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +23,7 @@ from bundler.errors import ResolveError
 from bundler.kinds.wheels.attributes import FileName
 from bundler.kinds.wheels.dependency import dependency
 from bundler.kinds.wheels.environment import Environment
-from bundler.kinds.wheels.metadata import CoreMetadata
+from bundler.kinds.wheels.metadata import DAMAGED, CoreMetadata
 from bundler.kinds.wheels.packages import Package, lock
 from bundler.kinds.wheels.pip import Pip
 from bundler.kinds.wheels.requirements import Inputs
@@ -37,7 +36,6 @@ log = logging.getLogger(__name__)
 # A symbol's version as it stands in the string table of an ELF file (the LSB's "Symbol Versioning").
 _GLIBC_SYMBOL = re.compile(rb"\bGLIBC_(\d+)\.(\d+)")
 _BACKEND = Path(__file__).with_name("enclosed") / "backend.py"
-_DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
 _UNPACKED_LIMIT = 16 << 30  # bytes of all files of a wheel
 _ROUNDS = 5  # a build asks for more once or twice
 _ANSWER_LIMIT = 64 << 10  # bytes of its first line
@@ -51,11 +49,21 @@ class Builder:
     gives the same bytes again. May be used from several threads, one after the other.
     """
 
-    def __init__(self, pip: Pip, download: Callable[[str, Path, str], None], sandbox: Sandbox, folder: Path) -> None:
+    def __init__(
+        self,
+        pip: Pip,
+        download: Callable[[str, Path, str], None],
+        sandbox: Sandbox,
+        folder: Path,
+        sources: frozenset[str] | None,
+    ) -> None:
+        """`sources` are the projects that may be built (None: any)."""
         self._pip = pip
         self._download = download
         self._sandbox = sandbox
         self._folder = Path(tempfile.mkdtemp(prefix="builds-", dir=folder))
+        self._sources = sources
+        self._fetched: dict[str, Path] = {}
         self._built: dict[str, list[Path]] = {}
         self._needed: dict[tuple[str, tuple[str, ...]], Path] = {}
         self._one_by_one = threading.Lock()
@@ -63,9 +71,14 @@ class Builder:
     def wheel(self, package: Package, environment: Environment) -> Path:
         """A wheel of the source distribution `package` that `environment` can run.
 
-        Raises ResolveError when the build fails, or gives nothing that could be right there; FetchError,
-        IntegrityError.
+        Raises ResolveError when it may not be built, the build fails, or gives nothing that could be right there;
+        FetchError, IntegrityError.
         """
+        if self._sources is not None and package.metadata.project not in self._sources:
+            raise ResolveError(
+                f"wheels: {package} comes as {package.file_name}, and building it is not allowed",
+                hint=f"write `sdist: [{package.metadata.project}]` to have it built in a sandbox, or name a wheel",
+            )
         with self._one_by_one:
             return self._wheel(package, environment)
 
@@ -89,12 +102,7 @@ class Builder:
         )
 
     def _build(self, package: Package, python: Interpreter) -> Path:
-        suffix = next((suffix for suffix in ARCHIVES if package.file_name.endswith(suffix)), "")
-        source = self._folder / str(package.sha256) / f"source{suffix}"
-        if not source.exists():
-            source.parent.mkdir(parents=True)
-            self._download(package.url, source, str(package.sha256))
-            source.chmod(0o644)  # nobody reads it
+        source = self._source(package)
         log.info("building a wheel of %s", package)
         included: tuple[str, ...] = ()
         for _ in range(_ROUNDS):
@@ -106,6 +114,16 @@ class Builder:
             f"wheels: the build of {package} needs more each time: {', '.join(included)}",
             hint="ask for a version that has a wheel, or build that wheel elsewhere and name it by URL",
         )
+
+    def _source(self, package: Package) -> Path:
+        """The source distribution, brought once, under a name of ours."""
+        if (sha256 := str(package.sha256)) not in self._fetched:
+            suffix = next(suffix for suffix in ARCHIVES if package.file_name.endswith(suffix))
+            source = Path(tempfile.mkdtemp(dir=self._folder)) / f"source{suffix}"
+            self._download(package.url, source, sha256)
+            source.chmod(0o644)  # nobody reads it
+            self._fetched[sha256] = source
+        return self._fetched[sha256]
 
     def _ask(
         self, package: Package, source: Path, python: Interpreter, included: tuple[str, ...]
@@ -157,6 +175,11 @@ class Builder:
                     "`wheels.requirements`",
                 ) from None
             for each in found if requirements else ():
+                if not each.is_wheel:
+                    raise ResolveError(
+                        f"wheels: what the build of {package} needs cannot be had as wheels: {each} is none",
+                        hint="ask for a version that has a wheel",
+                    )
                 self._download(each.url, folder / each.file_name, str(each.sha256))
                 (folder / each.file_name).chmod(0o644)
             self._needed[key] = folder
@@ -180,7 +203,7 @@ def misfit(wheel: Path, environment: Environment) -> str | None:
         return None
     try:
         needed = glibc_needed(wheel)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         return f"the build gave a damaged archive: {error}"
     if needed > environment.glibc:
         return f"the build needs glibc {needed[0]}.{needed[1]}"

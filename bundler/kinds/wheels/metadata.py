@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -19,6 +22,11 @@ from bundler.kinds.wheels.dependency import dependency
 from bundler.model.contents import one_line
 
 METADATA_LIMIT = 8 << 20  # bytes of a METADATA file
+# What zipfile raises for an archive that is none, or is damaged.
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError),
+)
 _METADATA_VERSION = "2.1"  # of one that does not say
 _OSI = "License :: OSI Approved :: "
 _LICENCE_LENGTH = 200  # some projects put the whole text of their licence into the field for its name
@@ -99,7 +107,7 @@ def read_metadata(wheel: Path) -> bytes:
             (folder,) = (folder for folder in folders if folder.endswith(".dist-info"))
             with archive.open(f"{folder}/METADATA") as file:
                 found = file.read(METADATA_LIMIT + 1)
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise _unfit(wheel.name, str(error)) from None
     if len(found) > METADATA_LIMIT:
         raise _unfit(wheel.name, f"its METADATA is larger than {METADATA_LIMIT} bytes")

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bundler.errors import FetchError, ResolveError
+from bundler.kinds.wheels.chosen import Choice, Pin
 from bundler.kinds.wheels.environment import Environment
 from bundler.kinds.wheels.metadata import CoreMetadata
-from bundler.kinds.wheels.pip import Pin, Pip
+from bundler.kinds.wheels.pip import Pip
 from bundler.kinds.wheels.requirements import Inputs
+from bundler.kinds.wheels.spec import WHEEL
+from bundler.transfer.redirects import Lead
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
     """One package of a lock, and the file that pip would take for it.
 
-    `sha256` and `size` in bytes are None where the index states none.
+    `file_name` is a name alone. `sha256` and `size` in bytes are None where the index states none.
     """
 
     metadata: CoreMetadata
     url: str
+    file_name: str
     sha256: str | None
     size: int | None
 
@@ -33,14 +34,9 @@ class Package:
         return f"{self.metadata.name} {self.metadata.version}"
 
     @property
-    def file_name(self) -> str:
-        """The file's name, decoded: in a URL the `+` of a local version is escaped."""
-        return unquote(urlsplit(self.url).path).rpartition("/")[2]
-
-    @property
     def is_wheel(self) -> bool:
         """Whether it can be installed as it is."""
-        return self.file_name.endswith(".whl")
+        return self.file_name.endswith(WHEEL)
 
 
 def lock(
@@ -56,7 +52,7 @@ def lock(
     `sources` and `built` are as `Pip.lock` has them. Raises ResolveError, FetchError.
     """
     try:
-        return _checked(*pip.lock(environment, inputs, sources=sources, built=built or {}))
+        return _checked(*pip.lock(environment, inputs, sources=sources, built=built or {}), inputs, pip.index)
     except ResolveError:
         if sources is not None:
             _name_source_only(environment, inputs, pip, sources)
@@ -66,7 +62,7 @@ def lock(
 def _name_source_only(environment: Environment, inputs: Inputs, pip: Pip, sources: frozenset[str]) -> None:
     """Raise ResolveError, naming them all, if packages without a wheel are why the rest does not satisfy `inputs`."""
     try:
-        packages = _checked(*pip.lock(environment, inputs, sources=None))
+        packages = _checked(*pip.lock(environment, inputs, sources=None), inputs, pip.index)
     except ResolveError:
         return  # something else is wrong: the first reason stands
     found = [package for package in packages if not package.is_wheel and package.metadata.project not in sources]
@@ -79,17 +75,28 @@ def _name_source_only(environment: Environment, inputs: Inputs, pip: Pip, source
         )
 
 
-def _checked(pins: Iterable[Pin], choices: Iterable[Mapping[str, Any]]) -> list[Package]:
-    """The packages that pip chose. Raises FetchError where the index states another digest than for the lock."""
-    allowed = {canonicalize_name(Requirement(pin.requirement).name): pin.sha256 for pin in pins}
+def _checked(pins: Iterable[Pin], choices: Iterable[Choice], inputs: Inputs, index: str) -> list[Package]:
+    """The packages that pip chose.
+
+    Raises FetchError where the index states another digest than for the lock, or leads where it may not.
+    """
+    allowed = {pin.project: pin.sha256 for pin in pins}
     packages = []
-    for entry in choices:
-        metadata = CoreMetadata.of_report(entry["metadata"])
-        sha256 = entry["download_info"]["archive_info"].get("hashes", {}).get("sha256")
-        if sha256 is not None and sha256 not in allowed[canonicalize_name(metadata.name)]:
+    for choice in choices:
+        if choice.sha256 is not None and choice.sha256 not in allowed.get(canonicalize_name(choice.name), ()):
             raise FetchError(
-                f"wheels: the index changed its mind about {metadata.name} {metadata.version} between two answers",
+                f"wheels: the index changed its mind about {choice.name} {choice.version} between two answers",
                 hint="run it again",
             )
-        packages.append(Package(metadata, entry["download_info"]["url"], sha256, entry["size"]))
+        author = inputs.named.get(choice.url, index)
+        if author != choice.url and choice.url.startswith("file:"):
+            raise FetchError(
+                f"wheels: {author}: it leads to {choice.url}, a file of this machine",
+                hint="name that file in the profile, if it is meant",
+            )
+        if author != choice.url:
+            Lead(author, author, choice.url).check()
+        packages.append(
+            Package(CoreMetadata.of_report(choice.metadata), choice.url, choice.file_name, choice.sha256, choice.size)
+        )
     return packages

@@ -13,16 +13,18 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from bundler.errors import BundlerError, FetchError, ResolveError
+from bundler.kinds.wheels.chosen import Choice, Heard, Pin, read_choices, read_heard, read_pins
 from bundler.kinds.wheels.environment import Environment
 from bundler.kinds.wheels.requirements import Inputs
 from bundler.kinds.wheels.source import Index
 from bundler.model.config import Config
+from bundler.transfer.addresses import literally_inward
 from bundler.transfer.retry import Stopped
 from bundler.transfer.witness import Question, Witness
 
@@ -53,21 +55,14 @@ _SHOWN = 3
 _LOOK_UP = 0.5  # seconds: how soon a run ends that is to be stopped
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """One line of a pip-tools lock: an exact version (or URL), and the sha256 of each file it may be."""
-
-    requirement: str
-    sha256: frozenset[str]
-
-
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Pip:
     """Runs pip in `scratch` against one index; of this machine's pip configuration only the CA file counts.
 
-    Credentials reach pip through a netrc file that only this user can read: neither an argument nor a lock holds them.
+    Credentials reach pip through a file that only this user can read: neither an argument nor a lock holds them.
+    They are for the index's own scheme, host and port.
     """
 
     def __init__(
@@ -85,6 +80,12 @@ class Pip:
         self._stop = stop or threading.Event()
         self._scratch = Path(tempfile.mkdtemp(prefix="wheels-", dir=scratch))
         self._environ = _environ(index, config, self._scratch)
+        self._login = _login(index, self._scratch)
+
+    @property
+    def index(self) -> str:
+        """The index's URL."""
+        return self._index.url
 
     def lock(
         self,
@@ -93,13 +94,11 @@ class Pip:
         *,
         sources: frozenset[str] | None,
         built: Mapping[str, bytes] = _NOTHING,
-    ) -> tuple[list[Pin], list[dict[str, Any]]]:
+    ) -> tuple[list[Pin], list[Choice]]:
         """What pip-tools resolves `inputs` to for `environment`: its pins, and the file that pip chose for each.
 
         `sources` are the projects that may come as source (None: any); none of their code is run: `built` has the
-        METADATA of wheels made of them, by URL, and of others the PKG-INFO counts. The choices are entries of an
-        installation report (https://pip.pypa.io/en/stable/reference/installation-report/) with a `size` in bytes, or
-        None. Raises ResolveError, FetchError.
+        METADATA of wheels made of them, by URL, and of others the PKG-INFO counts. Raises ResolveError, FetchError.
         """
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         (folder / "requirements.in").write_text(_lines(inputs.requirements), encoding="utf-8")
@@ -113,6 +112,12 @@ class Pip:
                     "sources": None if sources is None else sorted(sources),
                     "built": {url: _kept(folder, number, data) for number, (url, data) in enumerate(built.items())},
                     "patience": self._patience,
+                    "index": {"url": self.index, "inward": self._index.ours or _is_inward(self.index)},
+                    "named": {
+                        url: {"url": author, "inward": author == url or _is_inward(author)}
+                        for url, author in inputs.named.items()
+                    },
+                    "login": self._login,
                 }
             ),
             encoding="utf-8",
@@ -124,15 +129,15 @@ class Pip:
         # -P: neither the folder that bundler is called in nor this one has modules for pip.
         command = [sys.executable, "-P", str(_DRIVER), "environment.json", *arguments]
         self._run(command, folder, f"resolve for Python {environment}")
-        self._hear(json.loads((folder / "heard.json").read_text(encoding="utf-8")), inputs)
-        choices: list[dict[str, Any]] = json.loads((folder / "choices.json").read_text(encoding="utf-8"))
-        return pins_of((folder / "lock.txt").read_text(encoding="utf-8")), choices
+        self._hear(read_heard(folder / "heard.json", self.index), inputs)
+        choices = read_choices(folder / "choices.json", self.index)
+        return read_pins((folder / "lock.txt").read_text(encoding="utf-8"), self.index), choices
 
-    def _hear(self, heard: Mapping[str, Any], inputs: Inputs) -> None:
-        for page, sha256 in heard["pages"].items():
+    def _hear(self, heard: Heard, inputs: Inputs) -> None:
+        for page, sha256 in heard.pages.items():
             self._witness.heard(Question(page, _ACCEPT), sha256)
         # What a line has a URL for is not among the pages.
-        if heard["doubt"] or any("://" in line for line in (*inputs.requirements, *inputs.constraints)):
+        if heard.doubt or any("://" in line for line in (*inputs.requirements, *inputs.constraints)):
             self._witness.doubts()
 
     def _run(self, command: list[str], folder: Path, task: str) -> None:
@@ -178,6 +183,10 @@ class Pip:
             return process.returncode, said.read().decode("utf-8", "replace")
 
 
+def _is_inward(url: str) -> bool:
+    return literally_inward(urlsplit(url).hostname or "") is not None
+
+
 def _kept(folder: Path, number: int, data: bytes) -> str:
     file = folder / f"{number}.METADATA"
     file.write_bytes(data)
@@ -195,26 +204,6 @@ def _telling(log_file: Path) -> str:
     with log_file.open(encoding="utf-8", errors="replace") as lines:
         plain = (_STAMP.sub("", line[:_LINE]) for line in lines)
         return "".join(line for line in plain if not line.lstrip().startswith(_OF_LINKS))
-
-
-def pins_of(lock: str) -> list[Pin]:
-    """The pins of a requirements file that pip-tools wrote with `--generate-hashes`.
-
-    Raises ResolveError for a line without a hash.
-    """
-    pins = []
-    for line in lock.replace("\\\n", " ").splitlines():
-        requirement, *hashes = line.split(" --hash=")
-        if not requirement.strip() or requirement.startswith(("#", "-")):
-            continue
-        if not hashes:
-            raise ResolveError(
-                f"wheels: {requirement.strip()} has no digest that could be verified",
-                hint="name a released version, or the URL of a wheel",
-            )
-        digests = frozenset(text.strip().removeprefix("sha256:") for text in hashes)
-        pins.append(Pin(requirement.strip(), digests))
-    return pins
 
 
 def explain(task: str, logged: str, stderr: str) -> BundlerError:
@@ -275,6 +264,8 @@ def _environ(index: Index, config: Config, scratch: Path) -> dict[str, str]:
         "PIP_NO_INPUT": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_CACHE_DIR": "1",
+        "PIP_KEYRING_PROVIDER": "disabled",
+        "NETRC": os.devnull,  # not the one of this user
         "PIP_RETRIES": str(config.retries.attempts - 1),
         "PIP_DEFAULT_TIMEOUT": str(config.retries.timeout),
         "TMPDIR": str(scratch / "temp"),
@@ -285,8 +276,6 @@ def _environ(index: Index, config: Config, scratch: Path) -> dict[str, str]:
     environ["PIP_INDEX_URL"] = index.url
     if index.url.startswith("http://"):
         environ["PIP_TRUSTED_HOST"] = index.netloc
-    if index.credentials is not None:
-        environ["NETRC"] = str(_netrc(index, scratch))
     if (certificates := _certificates(config.ca_files, os.environ, scratch)) is not None:
         environ["PIP_CERT"] = environ["REQUESTS_CA_BUNDLE"] = environ["SSL_CERT_FILE"] = certificates
     for scheme, proxy in config.proxies.items():
@@ -295,13 +284,14 @@ def _environ(index: Index, config: Config, scratch: Path) -> dict[str, str]:
     return environ
 
 
-def _netrc(index: Index, scratch: Path) -> Path:
-    assert index.credentials is not None
-    user, password = index.credentials
-    path = scratch / "netrc"
+def _login(index: Index, scratch: Path) -> str | None:
+    """A file with the index's user and password, as JSON."""
+    if index.credentials is None:
+        return None
+    path = scratch / "login.json"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR), "w") as file:
-        file.write(f"machine {index.host}\nlogin {user}\npassword {password}\n")
-    return path
+        json.dump(index.credentials, file)
+    return str(path)
 
 
 def _certificates(extra: Sequence[str], environ: Mapping[str, str], scratch: Path) -> str | None:

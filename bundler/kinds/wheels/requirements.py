@@ -6,13 +6,14 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from bundler.errors import ProfileError
-from bundler.kinds.wheels.spec import check_requirement, names_file
+from bundler.kinds.wheels.source import origin
+from bundler.kinds.wheels.spec import PLACES, check_requirement, names_file
 
 LIMIT = 4 << 20  # bytes of one requirements file
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -26,10 +27,24 @@ _HASHES = re.compile(r"(\s+--hash[=\s]\s*\w+:[0-9a-f]+)*\s*")
 
 @dataclass(slots=True)
 class Inputs:
-    """Lines for pip, each a requirement (or an option it takes in a requirements file)."""
+    """Lines for pip, each a requirement (or an option it takes in a requirements file).
+
+    `named` has the URLs in them, without fragments, each with the URL of the file that names it, or with itself where
+    the profile or a file of this machine does: that may lead anywhere, and a file that was fetched not to this machine.
+    """
 
     requirements: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
+    named: dict[str, str] = field(default_factory=dict)
+
+    def add(self, lines: list[str], line: str, author: str | None = None) -> None:
+        """Put `line` at the end of `lines`, which are of these; `author` is the URL that it comes from, if any."""
+        lines.append(line)
+        _, url = _place(_LINE_OPTION.split(line)[0].strip())
+        if url is not None:
+            url = urldefrag(url).url
+            if author is None or url not in self.named:
+                self.named[url] = author or url
 
 
 def gather(requirements: Iterable[str], constraints: Iterable[str], read: Callable[[str], bytes]) -> Inputs:
@@ -43,7 +58,7 @@ def gather(requirements: Iterable[str], constraints: Iterable[str], read: Callab
             if names_file(entry):
                 _file(entry, lines, inputs, read, set())
             else:
-                lines.append(entry)
+                inputs.add(lines, entry)
     return inputs
 
 
@@ -52,7 +67,7 @@ def asked(inputs: Inputs) -> tuple[str, ...]:
     found: list[str] = []
     for line in inputs.requirements:
         requirement = _LINE_OPTION.split(line)[0].strip()
-        if requirement.startswith(("http://", "https://")):
+        if requirement.startswith(PLACES):
             file_name = unquote(urlsplit(requirement).path.rpartition("/")[2])
             if file_name.endswith(".whl"):
                 found.append(parse_wheel_filename(file_name)[0])
@@ -78,7 +93,7 @@ def refuse_sources(inputs: Inputs, sources: frozenset[str] | None) -> None:
 
 def _place(requirement: str) -> tuple[str | None, str | None]:
     """The project that a requirement names, and its URL."""
-    if requirement.startswith(("http://", "https://")):
+    if requirement.startswith(PLACES):
         return None, requirement
     if requirement.startswith("-"):
         return None, None
@@ -93,18 +108,19 @@ def _file(location: str, lines: list[str], inputs: Inputs, read: Callable[[str],
         text = read(location).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ProfileError(f"wheels: {location} is not UTF-8 text", hint="name a requirements file") from None
+    author = location if location.startswith(PLACES) else None
     for number, line in _logical_lines(text):
         if (include := _INCLUDE.match(line)) is not None:
             taken = inputs.constraints if include["option"] in ("-c", "--constraint") else lines
-            _file(_beside(location, include["location"]), taken, inputs, read, above | {location})
+            _file(_beside(location, include["location"], number), taken, inputs, read, above | {location})
         elif _PASSED_ON.fullmatch(line):
             lines.append(line)
         elif line != _WITHOUT_MEANING:
-            _check(line, f"{location}:{number}")
-            lines.append(line)
+            _check(line, f"{location}:{number}", ours=author is None)
+            inputs.add(lines, line, author)
 
 
-def _check(line: str, place: str) -> None:
+def _check(line: str, place: str, *, ours: bool) -> None:
     if line.startswith("-") and not line.startswith(("-e", "--editable")):
         raise ProfileError(
             f"{place}: {line} is not taken from a requirements file",
@@ -115,7 +131,7 @@ def _check(line: str, place: str) -> None:
     if not _HASHES.fullmatch(options):
         raise ProfileError(f"{place}: {options.strip()} is not taken from a requirements file", hint="take it out")
     try:
-        check_requirement(requirement)
+        check_requirement(requirement, ours=ours)
     except ValueError as error:
         raise ProfileError(f"{place}: {error}", hint="correct that line, or take it out") from None
 
@@ -136,8 +152,23 @@ def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
         yield first, begun.strip()
 
 
-def _beside(location: str, other: str) -> str:
-    """`other` as the file at `location` means it."""
-    if location.startswith(("http://", "https://")) or other.startswith(("http://", "https://")):
-        return urljoin(location, other)
+def _beside(location: str, other: str, number: int) -> str:
+    """`other` as the file at `location` means it in line `number`.
+
+    Raises ProfileError where a file that was fetched names one that is not of the same server.
+    """
+    if location.startswith(PLACES):
+        try:
+            found = urljoin(location, other)
+            same = origin(found) == origin(location)
+        except ValueError:
+            found, same = other, False
+        if not same:
+            raise ProfileError(
+                f"{location}:{number}: it includes {found}, which is not on its own server",
+                hint="name that file in the profile, if it is meant",
+            )
+        return found
+    if other.startswith(PLACES):
+        return other
     return posixpath.join(posixpath.dirname(location), other)

@@ -60,7 +60,7 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
         upstream.witness.doubts()  # a log-in out of pip's own configuration is pip's alone: nobody else can ask again
     pip = Pip(index, upstream.config, upstream.scratch, upstream.stopped, upstream.witness)
     sandbox = Sandbox(upstream.scratch, upstream.stopped)
-    builder = Builder(pip, partial(_download, upstream), sandbox, upstream.scratch)
+    builder = Builder(pip, partial(_download, upstream), sandbox, upstream.scratch, spec.sources)
     locks = _locks(wanted, _by_mirror(inputs, upstream), pip, builder, upstream, spec.sources)
     wheels = _wheels(locks, builder, upstream)
     return (*_items(wheels), *_requirements(wheels, wanted, asked(inputs), upstream))
@@ -72,7 +72,15 @@ def _by_mirror(inputs: Inputs, upstream: Upstream) -> Inputs:
     def mirrored(line: str) -> str:
         return _URL.sub(lambda url: upstream.mirrored(url[0]), line)
 
-    return Inputs([mirrored(line) for line in inputs.requirements], [mirrored(line) for line in inputs.constraints])
+    # A mirror is in the config: whoever wrote the line, it leads there by the config's word.
+    named = {
+        mirror: author if mirror == url else mirror
+        for url, author in inputs.named.items()
+        for mirror in [mirrored(url)]
+    }
+    return Inputs(
+        [mirrored(line) for line in inputs.requirements], [mirrored(line) for line in inputs.constraints], named
+    )
 
 
 def _download(upstream: Upstream, url: str, to: Path, sha256: str) -> None:

@@ -37,10 +37,11 @@ _CAP_SYS_ADMIN = 21  # capabilities(7)
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
 _SECONDS = 3600
+_MEMORY = 8 << 30  # bytes of all processes together
 _WRITTEN = 4 << 30  # bytes, in memory
 _LIMITS = {"RLIMIT_AS": 8 << 30, "RLIMIT_FSIZE": 2 << 30, "RLIMIT_NPROC": 4096, "RLIMIT_CORE": 0}
 _NOT_ENCLOSED = 97  # the exit code of enclose.py
-_LOOK_UP = 0.1  # seconds
+_LOOK_UP = 0.2  # seconds
 _LAST_WORDS = 64 << 10  # bytes
 # The same for everyone: 2020-02-02, as hatchling has it, is a date that zip can hold (from 1980 on).
 _ENVIRON = {
@@ -143,7 +144,13 @@ class Sandbox:
     def _wait_for(self, command: list[str], answer: BinaryIO, said: BinaryIO, what: str) -> int:
         end = time.monotonic() + _SECONDS
         with subprocess.Popen(
-            command, cwd="/", env={"PATH": _ENVIRON["PATH"]}, stdin=subprocess.DEVNULL, stdout=answer, stderr=said
+            command,
+            cwd="/",
+            env={"PATH": _ENVIRON["PATH"]},
+            stdin=subprocess.DEVNULL,
+            stdout=answer,
+            stderr=said,
+            start_new_session=True,  # a signal to its process group is not for bundler's
         ) as process:
             try:
                 while process.poll() is None:
@@ -154,11 +161,41 @@ class Sandbox:
                             f"wheels: cannot {what}: it takes longer than {_SECONDS} seconds",
                             hint="build that wheel elsewhere and name it by URL in `wheels.requirements`",
                         )
+                    if memory_below(process.pid) > _MEMORY:
+                        raise ResolveError(
+                            f"wheels: cannot {what}: its processes need more than {_MEMORY} bytes of memory together",
+                            hint="build that wheel elsewhere and name it by URL in `wheels.requirements`",
+                        )
                     with suppress(subprocess.TimeoutExpired):
                         process.wait(_LOOK_UP)
             finally:
                 process.kill()  # and with it all that it started
             return process.returncode
+
+
+def memory_below(pid: int) -> int:
+    """Bytes that the descendants of a process hold in memory or swap; what several share counts for each.
+
+    Whoever loses its parent in the sandbox becomes a child of the first process there, so that none gets away.
+    """
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):  # it has ended
+            parent = int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(folder.name))
+    found, ahead = 0, [pid]
+    while ahead:
+        below = children.get(ahead.pop(), [])
+        found += sum(map(_memory, below))
+        ahead += below
+    return found
+
+
+def _memory(pid: int) -> int:
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("VmRSS:", "VmSwap:")))
+    return 0
 
 
 def _is_privileged() -> bool:

@@ -19,15 +19,14 @@ _PRECEDENCE = (":env:", "install", "global")
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A PEP 503 index. `url` is where it is really asked, without credentials; those are (user, password)."""
+    """A PEP 503 index. `url` is where it is really asked, without credentials; those are (user, password).
+
+    `ours`: this machine's configuration names it, and it may be inside by whatever name.
+    """
 
     url: str
     credentials: tuple[str, str] | None = field(default=None, repr=False)
-
-    @property
-    def host(self) -> str:
-        """The host's name alone."""
-        return urlsplit(self.url).hostname or ""
+    ours: bool = False
 
     @property
     def netloc(self) -> str:
@@ -45,14 +44,14 @@ def choose_index(wanted: str | None, config: Config, mirrored: Callable[[str], s
     if wanted is None and mirror == PYPI:
         mirror = configured_index() or PYPI
     parts = urlsplit(mirror)
-    clean = without_credentials(mirror)
+    clean, ours = without_credentials(mirror), mirror != url
     if parts.username:
-        return Index(clean, (unquote(parts.username), unquote(parts.password or "")))
+        return Index(clean, (unquote(parts.username), unquote(parts.password or "")), ours)
     login = configured(config, parts.netloc)
     if login is None:
-        return Index(clean)
+        return Index(clean, ours=ours)
     # An index's token is the password of this user (https://pypi.org/help/#apitoken).
-    return Index(clean, ("__token__", login.token) if login.token else (login.username, login.password))
+    return Index(clean, ("__token__", login.token) if login.token else (login.username, login.password), ours)
 
 
 def configured_index() -> str | None:
@@ -71,6 +70,12 @@ def original(url: str, config: Config, mirrored: Callable[[str], str]) -> str:
         if "://" in head and clean.startswith(mirror) and mirrored(candidate) == clean:
             return candidate
     return clean
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a URL. Raises ValueError for what is none."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def without_credentials(url: str) -> str:

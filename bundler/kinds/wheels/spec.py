@@ -9,6 +9,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from pydantic import Field, StringConstraints, field_validator
 
+from bundler.kinds.wheels.dependency import dependency
 from bundler.model.store_names import ProjectName
 from bundler.model.target import StrictModel
 
@@ -17,8 +18,9 @@ GlibcVersion = Annotated[str, StringConstraints(pattern=r"^2\.[0-9]{1,2}$")]
 IndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 Entry = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
-ARCHIVES = (".whl", ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz")
-_PLACES = ("http://", "https://")
+WHEEL = ".whl"
+ARCHIVES = (WHEEL, ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz")
+PLACES = ("http://", "https://")
 _VARIABLE = re.compile(r"\$\{\w+\}")  # pip would fill it in, whoever wrote the line
 _VERSION_CONTROL = re.compile(r"(^|@\s*)(git|hg|svn|bzr)\+|^-e\b|^--editable\b")
 
@@ -29,7 +31,7 @@ def names_file(entry: str) -> bool:
     `requirements.txt` is a valid project name too (PEP 508), so the suffixes .txt and .in decide before the grammar.
     """
     location, _, _ = entry.partition("#")
-    if location.startswith(_PLACES):
+    if location.startswith(PLACES):
         return not location.endswith(ARCHIVES)
     return " " not in entry and entry.endswith((".txt", ".in"))
 
@@ -91,15 +93,28 @@ class Spec(StrictModel):
         return int(major), int(minor)
 
 
-def check_requirement(entry: str) -> None:
-    """Raise ValueError unless `entry` is a PEP 508 requirement or the URL of a wheel or source distribution."""
+def check_by_name(entry: str) -> None:
+    """Raise ValueError unless `entry` is a requirement of a package by its name: no URL, no path, no requirements file.
+
+    It is for lines that a recipe finds in an upstream's tree: they may not lead to what this machine can read.
+    """
+    dependency(entry)
+    if names_file(entry):
+        raise ValueError(f"{entry!r} names a file, where only a name and versions may stand")
+
+
+def check_requirement(entry: str, *, ours: bool = True) -> None:
+    """Raise ValueError unless `entry` is a PEP 508 requirement or the URL of a wheel or source distribution.
+
+    One that is not `ours`, but stands in a file that was fetched, may not name a file of this machine.
+    """
     if _VARIABLE.search(entry):
         raise ValueError(f"{entry!r}: variables of the environment are not filled in; write what is meant")
     if _VERSION_CONTROL.search(entry):
         raise ValueError(
             f"{entry!r}: a checkout has no digest that could be verified; build a wheel of it and name that by its URL"
         )
-    if entry.startswith(_PLACES):
+    if entry.startswith(PLACES):
         return
     try:
         url = Requirement(entry).url
@@ -109,5 +124,9 @@ def check_requirement(entry: str) -> None:
             f"{entry!r} is neither a requirement such as 'ansible==11.13.0' ({reason}) nor a requirements file "
             "(a path ending in .txt or .in, or a URL)"
         ) from None
-    if url is not None and not url.startswith(_PLACES) and not (url.startswith("file:///") and url.endswith(".whl")):
+    if url is None or url.startswith(PLACES):
+        return
+    if not ours:
+        raise ValueError(f"{entry!r}: a file that was fetched may take packages from http and https alone")
+    if not (url.startswith("file:///") and url.endswith(WHEEL)):
         raise ValueError(f"{entry!r}: only http, https, and wheels by file:/// are places to take a package from")

@@ -150,11 +150,11 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serve(index: LocalIndex) -> Iterator[LocalIndex]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, index=index)) as server:
+def serve(index: LocalIndex, address: str = "127.0.0.1") -> Iterator[LocalIndex]:
+    with ThreadingHTTPServer((address, 0), partial(_Handler, index=index)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        index.url = f"http://127.0.0.1:{server.server_port}/simple"
+        index.url = f"http://{address}:{server.server_port}/simple"
         try:
             yield index
         finally:

@@ -1,23 +1,7 @@
 from __future__ import annotations
 
-import pytest
-
 from bundler.errors import FetchError, ResolveError
-from bundler.kinds.wheels.pip import Pin, explain, pins_of
-
-
-def test_a_lock_is_read() -> None:
-    lock = "# comment\nsix==1.17.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
-    lock += "x @ https://e.org/x.whl \\\n    --hash=sha256:cc\n"
-    assert pins_of(lock) == [
-        Pin("six==1.17.0", frozenset({"aa", "bb"})),
-        Pin("x @ https://e.org/x.whl", frozenset({"cc"})),
-    ]
-
-
-def test_a_pin_without_a_hash_is_refused() -> None:
-    with pytest.raises(ResolveError, match="x @ file:///x has no digest"):
-        pins_of("x @ file:///x\n")
+from bundler.kinds.wheels.pip import explain
 
 
 def test_a_failure_is_shortened() -> None:

@@ -29,6 +29,53 @@ def test_files_are_gathered_with_what_they_include() -> None:
     assert inputs.constraints == ["six<2", "urllib3<3"]
 
 
+PAGE = "https://example.org/far/r.txt"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("-r /etc/passwd", "-r ../passwd", "-c more.txt", "-r https://example.org:443/more.txt"),
+        *("six==1 --hash=sha256:00", "a @ http://e.org/a-1-py3-none-any.whl", "https://e.org/a-1-py3-none-any.whl"),
+    ],
+)
+def test_a_fetched_file_may_name_what_is_on_its_server(line: str) -> None:
+    asked: list[str] = []
+
+    def read(location: str) -> bytes:
+        asked.append(location)
+        return (line if location == PAGE else "six").encode()
+
+    inputs = gather([PAGE], [], read)
+    assert all(location.startswith(("https://example.org/", "https://example.org:443/")) for location in asked)
+    assert set(inputs.named.values()) <= {PAGE}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("-r file:///etc/passwd", "-c file:/etc/passwd", "-r //localhost/x", "-r http://example.org/far/x.txt"),
+        *("-r https://127.0.0.1/role", "-r https://example.org:8443/x", "-r https://example.org@evil.org/x"),
+        *("-r https://[x", "--requirement=FILE:///etc/passwd", "-r ftp://example.org/x"),
+        *("a @ file:///srv/a-1-py3-none-any.whl", "a @ file://localhost/srv/a-1-py3-none-any.whl", "/srv/a.whl"),
+        *("a @ FILE:///srv/a-1-py3-none-any.whl", "./a-1-py3-none-any.whl", "file:///srv/a-1-py3-none-any.whl"),
+    ],
+)
+def test_a_fetched_file_may_not_lead_elsewhere(line: str) -> None:
+    files = {PAGE: f"six\n{line}\n"}
+    for first in (PAGE, "local.txt"):
+        with pytest.raises(ProfileError, match=r"https://example\.org/far/r\.txt:2: "):
+            gather([first], [], read_from({**files, "local.txt": f"-r {PAGE}\n"}))
+
+
+def test_who_named_a_url_is_known() -> None:
+    own, other = "http://e.org/a-1-py3-none-any.whl", "http://e.org/b-1-py3-none-any.whl"
+    files = {PAGE: f"a @ {own}\nb @ {other}#sha256=00\n"}
+    expected = {own: own, other: PAGE}
+    assert gather([own, PAGE], [], read_from(files)).named == expected
+    assert gather([PAGE], [f"a @ {own}"], read_from(files)).named == expected
+
+
 def test_hashes_of_a_locked_file_stay() -> None:
     line = "six==1.17.0 --hash=sha256:" + "0" * 64
     assert gather(["lock.txt"], [], read_from({"lock.txt": f"--require-hashes\n{line}\n"})).requirements == [line]

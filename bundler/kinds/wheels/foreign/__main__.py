@@ -2,12 +2,14 @@
 
 pip reads markers, wheel tags and Requires-Python off the interpreter it runs under; its `--python-version` leaves
 markers out (https://github.com/pypa/pip/issues/11198), and pip-tools hands none of it to its finder. Here these three
-answers come from a file, for this process alone. Nothing of bundler is imported but the modules of this folder.
+answers come from a file, for this process alone. Nothing of bundler is imported but the modules of
+this folder, and transfer/addresses.py by its path.
 
 More is done to pip here. Two things do not change what it decides: questions to the index are asked ahead, and what it
 chose, and from which pages, is written down (`answers.py`). The others keep it from running or believing what a
-stranger says: it builds nothing (`sources.py`), and whatever it is sent has bounds (`bounds.py`). An end for such a
-reason stands in refused.json: the kind of error, the message and the hint.
+stranger says: it builds nothing (`sources.py`), whatever it is sent has bounds (`bounds.py`), and no upstream
+leads it inside (`web.py`). An end for such a reason stands in refused.json: the kind of error, the
+message and the hint.
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ from pip._vendor.packaging import markers
 from pip._vendor.packaging.tags import Tag
 
 if TYPE_CHECKING:
-    from bundler.kinds.wheels.foreign import answers, bounds, sources
+    from bundler.kinds.wheels.foreign import answers, bounds, sources, web
 else:  # this folder is run by its path
     import answers
     import bounds
     import sources
+    import web
 
 
 def pose_as(environment: dict[str, Any]) -> None:
@@ -74,6 +77,10 @@ if __name__ == "__main__":
     environment = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     pose_as(environment)
     bounds.keep_within(environment["patience"])
+    index = web.Home(environment["index"]["url"], inward=environment["index"]["inward"])
+    named = {url: web.Home(home["url"], inward=home["inward"]) for url, home in environment["named"].items()}
+    web.stay_on_the_web(index, named)
+    web.show_login(index.url, environment["login"])
     sources.allow(environment["sources"])
     sources.read_only(environment["sources"], environment["built"])
     sources.need_by_name()

@@ -30,36 +30,46 @@ else:  # this folder is run by its path
     import bounds
 
 _AT_ONCE = 16
+_KEPT = {
+    *("name", "version", "metadata_version", "requires_python", "summary", "requires_dist"),
+    *("license", "license_expression", "classifier"),
+}
 
 
 def tell_choices(file: Path) -> None:
-    """Write to `file` what pip chose for each package: the entries of its installation report, and the size in bytes.
+    """Write to `file` what pip chose for each package: the file, with what the index says of it, and its metadata.
 
-    The size is what the index says of the file (PEP 700), or null. pip-tools has pip resolve once or more: the last
-    time counts, which is the one that its lock is of.
+    Nothing of it is checked here (`chosen.py` does that). The size is what the index says (PEP 700), or null. pip-tools
+    has pip resolve once or more: the last time counts, which is the one that its lock is of.
     """
-    sizes: dict[str, int] = {}
+    sizes: dict[str, Any] = {}
     resolve: Callable[..., Any] = Resolver.resolve
     from_json = Link.from_json.__func__  # type: ignore[attr-defined]
 
     def note_size(cls: type[Link], file_data: dict[str, Any], page_url: str) -> Link | None:
         link: Link | None = from_json(cls, file_data, page_url)
-        if link is not None and isinstance(size := file_data.get("size"), int) and size > 0:
+        if link is not None and (size := file_data.get("size")) is not None:
             sizes[link.url_without_fragment] = size
         return link
 
     def told(self: Resolver, *given: Any, **named: Any) -> Any:
         found = resolve(self, *given, **named)
-        entries = [
-            {
-                "download_info": (chosen.download_info or direct_url_from_link(chosen.link)).to_dict(),
-                "metadata": chosen.get_dist().metadata_dict,
-                "size": sizes.get(chosen.link.url_without_fragment),
-            }
-            for chosen in found.requirements_to_install
-        ]
+        entries = [entry(chosen) for chosen in found.requirements_to_install]
         file.write_text(json.dumps(entries), encoding="utf-8")
         return found
+
+    def entry(chosen: Any) -> dict[str, Any]:
+        info = (chosen.download_info or direct_url_from_link(chosen.link)).to_dict()
+        metadata = chosen.get_dist().metadata_dict
+        return {
+            "url": info["url"],
+            "file_name": chosen.link.filename,
+            "sha256": info.get("archive_info", {}).get("hashes", {}).get("sha256"),
+            "size": sizes.get(chosen.link.url_without_fragment),
+            "name": metadata["name"],
+            "version": metadata["version"],
+            "metadata": {key: metadata[key] for key in _KEPT & metadata.keys()},
+        }
 
     bounds.replace(Link, "from_json", classmethod(note_size))
     bounds.replace(Resolver, "resolve", told)

@@ -1,4 +1,4 @@
-"""What an index may make pip do: bytes, time and memory have a limit, links lead to the web, and no program starts.
+"""What an index may make pip do: bytes, time and memory have a limit, and no program starts.
 
 pip believes its index. Here the index is a stranger: what goes beyond these bounds ends the run with a `RefusedError`,
 which says so in words of bundler's.
@@ -6,15 +6,16 @@ which says so in words of bundler's.
 
 from __future__ import annotations
 
-import ipaddress
+import lzma
 import resource
 import socket
 import sys
 import threading
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import pip
 from pip._internal.exceptions import UnsupportedWheel
@@ -26,7 +27,6 @@ from pip._internal.network import utils as network
 from pip._internal.network.session import PipSession
 from pip._internal.utils import wheel as wheel_files
 from pip._vendor.requests.models import Response
-from pip._vendor.requests.sessions import Session
 
 PAGE_LIMIT = 64 << 20  # bytes of a page; the largest on PyPI have some ten MiB
 METADATA_LIMIT = 8 << 20  # bytes of the metadata of a wheel
@@ -37,8 +37,8 @@ MEMORY_LIMIT = 3 << 30  # bytes of the whole process
 SLOWEST = 1 << 10  # bytes a second
 PAGE_SECONDS = 600  # of one page, however steadily it comes
 
-_DIGESTS = {"sha256", "sha384", "sha512"}
 _PROGRAMS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn", "subprocess.Popen"}
+_DAMAGED = (LookupError, RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _ELSEWHERE = "name another index in `wheels.index_url`, or take what leads there out of the profile"
 
 
@@ -89,7 +89,6 @@ def keep_within(patience: float) -> None:
     sys.addaudithook(_start_nothing)
     _pace(patience)
     _measure_answers()
-    _stay_on_the_web()
     _read_only_metadata()
     _understand_pages()
 
@@ -160,60 +159,6 @@ def _measure_answers() -> None:
     replace(download, "response_chunks", written)
 
 
-def _stay_on_the_web() -> None:
-    """Links of a page and redirects lead to http and https; not to files, nor to what only this machine can reach."""
-    start: Callable[..., None] = PipSession.__init__
-    # pip's own passes over in silence what it does not follow.
-    target: Callable[..., str | None] = Session.get_redirect_target
-    metadata_link: Callable[[Link], Link | None] = Link.metadata_link
-
-    def without_files(self: PipSession, *given: Any, **named: Any) -> None:
-        # No cache either: each answer is asked for once, and writing it takes longer than the asking.
-        start(self, *given, **{**named, "cache": None})
-        del self.adapters["file://"]
-
-    def target_of(self: PipSession, response: Response) -> str | None:
-        found = target(self, response)
-        if found is not None:
-            check_step(response.url, urljoin(response.url, found))
-        return found
-
-    def on_the_web(make: Callable[..., Link | None]) -> classmethod[Link, ..., Link | None]:
-        def made(cls: type[Link], *given: Any, **named: Any) -> Link | None:
-            link = make(cls, *given, **named)
-            return link if link is not None and link.scheme in ("http", "https") else None
-
-        return classmethod(made)
-
-    def vouched_for(self: Link) -> Link | None:
-        # Without a digest it would be believed of a wheel that may say something else; then the wheel itself is read.
-        link = metadata_link(self)
-        return link if link is not None and self.is_wheel and _DIGESTS & set(link._hashes) else None
-
-    replace(PipSession, "__init__", without_files)
-    replace(PipSession, "get_redirect_target", target_of)
-    replace(Link, "metadata_link", vouched_for)
-    for name in ("from_json", "from_element"):
-        replace(Link, name, on_the_web(getattr(Link, name).__func__))
-
-
-def check_step(url: str, to: str) -> None:
-    """Raise RefusedError for a redirect from `url` that no index needs."""
-    here, there = urlsplit(url), urlsplit(to)
-    if there.scheme not in ("http", "https") or (here.scheme, there.scheme) == ("https", "http"):
-        raise RefusedError("fetch", f"{url}: it redirects to {to}, which is not as safe")
-    if _is_this_machine(there.hostname) and not _is_this_machine(here.hostname):
-        raise RefusedError("fetch", f"{url}: it redirects to {to}, which is this machine")
-
-
-def _is_this_machine(host: str | None) -> bool:
-    try:
-        address = ipaddress.ip_address(host or "")
-    except ValueError:
-        return (host or "").rstrip(".").rpartition(".")[2] == "localhost"
-    return address.is_loopback or address.is_unspecified or address.is_link_local
-
-
 def _read_only_metadata() -> None:
     """Of a wheel's .dist-info pip needs METADATA and WHEEL; by itself it unpacks all of it, of whatever size."""
 
@@ -223,7 +168,7 @@ def _read_only_metadata() -> None:
         try:
             with source.open(path) as file:
                 found: bytes = file.read(METADATA_LIMIT + 1)
-        except (KeyError, RuntimeError, ValueError, OSError, EOFError) as error:
+        except _DAMAGED as error:
             raise UnsupportedWheel(f"could not read {path!r}: {error!r}") from None
         if len(found) > METADATA_LIMIT:
             raise too_large(f"{source.filename}/{path}", METADATA_LIMIT, "the metadata of a package")
