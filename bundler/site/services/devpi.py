@@ -29,7 +29,8 @@ def program(socket: Path, folder: Path, data: Path, owner: Identity) -> Program:
     """
     index.initialise(data)
     keep_folder(data, mode=0o700)
-    temporary = make_folder(data / "tmp")
+    temporary = keep_folder(make_folder(folder) / "tmp", mode=0o700)  # in its data, devpi could put a link there
+    own(temporary, owner.user, owner.group)
     # The password of devpi's root is bundler's alone.
     own(data, owner.user, owner.group, keep=(index.PASSWORD_FILE,))
     return Program(

@@ -186,7 +186,7 @@ class SystemdManager:
             program,
             description="bundler: the index (devpi)",
             user=_DEVPI,
-            writable=(data,),
+            writable=(data, folder / "tmp"),
             root=self._set_up.root,
         )
         unit = _UNIT_OF["devpi"]
