@@ -128,11 +128,11 @@ def test_readers_that_take_nothing(running: SiteConfig) -> None:
     [
         (
             "events {\n    worker_connections 768;\n    # multi_accept on;\n}\n",
-            "events {\n    worker_connections 16384;\n",
+            "events {\n    worker_connections 131072; accept_mutex on;\n",
         ),
-        ("events { worker_connections 1024; }", "events { worker_connections 16384; }"),
-        ("# worker_connections 99999;\nevents {\n}\n", "events {\n    worker_connections 16384;\n}"),
-        ("events {\n    worker_connections 65536;\n}\n", None),
+        ("events { worker_connections 1024; }", "events { worker_connections 131072; accept_mutex on; }"),
+        ("# worker_connections 99999;\nevents {\n}\n", "events {\n    worker_connections 131072; accept_mutex on;\n}"),
+        ("events {\n    worker_connections 200000;\n}\n", None),
     ],
 )
 def test_the_machines_own_nginx_is_given_room(text: str, wanted: str | None) -> None:
