@@ -74,6 +74,12 @@ def large_wheel(running: SiteConfig) -> str:
     return f"/root/{shown.name}/{found[1]}"
 
 
+def workers_limits(config: SiteConfig) -> list[Path]:
+    master = (Path(config.root) / "services" / "nginx" / "pid").read_text().strip()
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    return [Path("/proc", child, "limits") for child in children]
+
+
 @contextmanager
 def taken_up(config: SiteConfig, number: int, sends: bytes) -> Iterator[list[socket.socket]]:
     """So many connections of one address, shared among the ports, each of which has sent so much."""
@@ -173,7 +179,13 @@ def test_one_address_runs_out_of_ports_before_nginx_runs_out_of_connections(runn
     room = found["worker_processes"] * found["worker_connections"] * 7 // 8  # then a worker takes no more
     assert "accept_mutex on;" in text
     assert room > 3 * (65535 - 1024)
-    assert found["worker_rlimit_nofile"] > 2 * found["worker_connections"]
+    assert found["worker_rlimit_nofile"] > found["worker_connections"]
+    limits = {path.read_text() for path in workers_limits(running)}
+    assert limits
+    for text in limits:
+        allowed = re.search(r"Max open files +(\d+)", text)
+        assert allowed
+        assert int(allowed[1]) >= found["worker_rlimit_nofile"]
 
 
 @pytest.mark.parametrize(

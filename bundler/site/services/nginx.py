@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import grp
+import math
 import os
 import pwd
 import re
+import resource
 import socket
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +30,9 @@ from bundler.templates import render
 
 # Of each worker. One address has 64,511 ports to call each of ours from: two workers have more than that.
 CONNECTIONS = 131072
-_FILES = 2 * CONNECTIONS + 1024  # a request that is passed on takes two
+_FILES_BESIDE = 1024  # of a worker: those that it reads, and connections to what is behind it
+_FILES = 2 * CONNECTIONS + _FILES_BESIDE  # a request that is passed on takes two
+_MOST_WORKERS = 16
 _CONNECTIONS = re.compile(r"^([^#\n]*\bworker_connections\s+)(\d+)(?=\s*;)", re.MULTILINE)
 _EVENTS = re.compile(r"^\s*events\s*\{", re.MULTILINE)
 _MACHINES_LOG = Path("/var/log/nginx")
@@ -76,8 +81,7 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         servers=servers,
         tls=_tls(certificates),
         readers=_readers(config),
-        connections=CONNECTIONS,
-        files=_FILES,
+        room=_room(),
     )
     _close(config, web_root)
     make_folder(folder / "tmp")
@@ -93,6 +97,27 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         probes=_probes(servers, config, certificates),
         checks=(*argv, "-t", "-q"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How many workers take how many connections, and how many files each of them may have open."""
+
+    workers: int
+    connections: int
+    files: int
+
+
+def _room() -> _Room:
+    """More workers where none of them may open as many files as two would need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if files < _FILES:
+        with suppress(OSError, ValueError):  # root may raise it, but not in every container
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, _FILES))
+            files = _FILES
+    connections = min(CONNECTIONS, max(files - _FILES_BESIDE, files // 2))
+    return _Room(min(_MOST_WORKERS, math.ceil(2 * CONNECTIONS / connections)), connections, files)
 
 
 def enlarged(text: str) -> str | None:
