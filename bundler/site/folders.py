@@ -18,14 +18,17 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def make_folder(path: Path, *, mode: int = 0o755) -> Path:
     """`path` as a folder, made where it is missing with `mode`, and its parents with 0755, whatever the umask.
 
-    Raises SiteError.
+    A link to a folder counts as one, as `/data` may be. What is made is made in no folder that a link led to meanwhile,
+    and nothing that was there gets another mode. Raises SiteError.
     """
     try:
         if not path.is_dir():
-            if not path.parent.is_dir():
-                make_folder(path.parent)
-            path.mkdir(exist_ok=True)
-            path.chmod(mode)
+            make_folder(path.parent)
+            parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.close(_step(parent, path.name, make=True, mode=mode))
+            finally:
+                os.close(parent)
     except OSError as error:
         raise SiteError(
             f"{path}: cannot make the folder: {error.strerror}",
@@ -76,18 +79,19 @@ def parent_of(root: Path, path: str, *, make: bool) -> Iterator[tuple[int, str]]
         os.close(at)
 
 
-def _step(at: int, folder: str, *, make: bool) -> int:
+def _step(at: int, folder: str, *, make: bool, mode: int = 0o755) -> int:
+    """The `folder` in the folder `at` as an open descriptor; with `make`, made with `mode` where it is missing."""
     try:
         return os.open(folder, _FOLDER, dir_fd=at)
     except FileNotFoundError:
         if not make:
             raise
     try:
-        os.mkdir(folder, dir_fd=at)
+        os.mkdir(folder, 0o700, dir_fd=at)
     except FileExistsError:  # another thread was faster
         return os.open(folder, _FOLDER, dir_fd=at)
     below = os.open(folder, _FOLDER, dir_fd=at)
-    os.fchmod(below, 0o755)
+    os.fchmod(below, mode)
     return below
 
 

@@ -28,7 +28,7 @@ from bundler.bundle.content import Content
 from bundler.errors import SiteError
 from bundler.model.items import Json, Object
 from bundler.model.site import Credentials, ExternalIndex, SiteConfig
-from bundler.site.folders import write_whole
+from bundler.site.folders import keep_folder, write_whole
 from bundler.site.index_client import IndexClient, Upload, file_name
 from bundler.site.releases import Release
 from bundler.site.services.programs import find_program
@@ -52,6 +52,7 @@ def initialise(data: Path) -> None:
         return
     new = data.with_name(f".{data.name}.new")  # an interrupted attempt is no server folder: begin again
     shutil.rmtree(new, ignore_errors=True)
+    keep_folder(new, mode=0o700)  # before there is anything in it that somebody else could open, and keep open
     password = secrets.token_urlsafe(32)
     program = find_program(
         "devpi-init", beside_python=True, hint="install it for this Python: pip install devpi-server"
@@ -59,11 +60,10 @@ def initialise(data: Path) -> None:
     # By the environment, which only this user can read: arguments are there for everyone.
     environ = os.environ | {"DEVPISERVER_ROOT_PASSWD": password}
     command = [program, "--serverdir", str(new), "--no-root-pypi"]
-    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=0o077)
     if done.returncode != 0:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise SiteError(f"devpi-init failed: {' '.join(last)}", hint=f"see that {data.parent} can be written")
-    new.chmod(0o700)
     write_whole(new / PASSWORD_FILE, f"{password}\n".encode(), 0o600)
     new.rename(data)
 

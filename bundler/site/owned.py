@@ -17,26 +17,30 @@ from bundler.model.site import SITE_FILE
 from bundler.site.services.unprivileged import ACCOUNTS
 
 # Below the root, where they are: bundler runs programs out of these, reads configs and keys, and writes.
-_OURS = (SITE_FILE, "services", "services/*", "run", "tls", "login", "repos", "repos/.*")
+_OURS = (SITE_FILE, "services", "services/*", "run", "tls", "login")
+_RECORDS = (".*", ".*/*")  # below the web root
 _DATA = ("registry", "devpi")  # of the services' users
 _MOST_LINKS = 40  # as the kernel has it
 
 
-def require_own(root: Path) -> None:
-    """See that nobody but root can change the site's `root`, what lies in it, or what leads there.
+def require_own(root: Path, web_root: Path | None = None) -> None:
+    """See that nobody but root can change the site's `root` and `web_root`, what lies in them, or what leads there.
+
+    A `web_root` that is not given is the site's own. Who serves an external one has to read it, and no more.
 
     Raises SiteError, which names the folder and says what to do. Does nothing for another user than root.
     """
     if os.geteuid() != 0:
         return
     root = root.absolute()
-    *above, itself = _way(root)
-    for folder in above:
-        _require(folder, sticky=True)
-    _require(itself)
-    for pattern in _OURS:
-        for path in root.glob(pattern):
-            _require(path)
+    for place, patterns in ((root, _OURS), ((web_root or root / "repos").absolute(), _RECORDS)):
+        *above, itself = _way(place)
+        for folder in above:
+            _require(folder, sticky=True)
+        _require(itself)
+        for pattern in patterns:
+            for path in place.glob(pattern):
+                _require(path)
     for name in _DATA:
         *above, itself = _way(root / name)
         for folder in above:
@@ -65,16 +69,16 @@ def _require(path: Path, *, sticky: bool = False, data: bool = False) -> None:
         return
     if found.st_uid != 0 and not (data and _is_service(found.st_uid)):
         raise SiteError(
-            f"{path} belongs to {_name(found.st_uid)}, who could change what root runs from there",
-            hint=f"name another root, or see what is in it and `chown root {path}`",
+            f"{path} belongs to {_name(found.st_uid)}, who could change what root runs or writes there",
+            hint=f"name another place, or see what is in it and `chown root {path}`",
         )
     if stat.S_ISLNK(found.st_mode) or (sticky and found.st_mode & stat.S_ISVTX):
         return
     if found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid != 0):
         raise SiteError(
             f"{path} may be written by others (mode {stat.S_IMODE(found.st_mode):04o}), who could change what root "
-            "runs from there",
-            hint=f"name another root, or see what is in it and `chmod go-w {path}`",
+            "runs or writes there",
+            hint=f"name another place, or see what is in it and `chmod go-w {path}`",
         )
 
 

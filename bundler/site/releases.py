@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.bundle.manifest import MANIFEST, Manifest
-from bundler.site.folders import make_folder, sync_folder
+from bundler.site.folders import make_folder, parent_of, sync_folder
 
 # Below a web root. All start with a dot: nginx serves no such name, and no release can be called so.
 RELEASES = ".releases"
@@ -143,14 +143,15 @@ def forget_before(web_root: Path, release: Release) -> None:
 
 def note_current(web_root: Path, release: Release) -> None:
     """Note that `release` is current from now on."""
-    file = make_folder(web_root / HISTORY) / release.name
-    lines = file.read_text() if file.is_file() else ""
-    if lines.endswith(f"{release.folder}\n"):
-        return
-    ended = not lines or lines.endswith("\n")  # else a full disk cut it off
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644), "a") as to:
-        os.fchmod(to.fileno(), 0o644)
-        to.write(f"{release.folder}\n" if ended else f"\n{release.folder}\n")
+    with parent_of(web_root, f"{HISTORY}/{release.name}", make=True) as (at, name):
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(name, flags, 0o644, dir_fd=at), "r+b", buffering=0) as note:
+            os.fchmod(note.fileno(), 0o644)
+            lines = note.read()
+            line = f"{release.folder}\n".encode()
+            if not lines.endswith(line):
+                ended = not lines or lines.endswith(b"\n")  # else a full disk cut it off
+                note.write(line if ended else b"\n" + line)
 
 
 def _links(folder: Path) -> dict[str, str]:

@@ -75,8 +75,8 @@ class Site:
     def __init__(self, config: SiteConfig, *, jobs: int = 4) -> None:
         self.config = config
         self.root = Path(config.root).absolute()
-        require_own(self.root)
         self.web = WebRoot(Path(config.web.directory).absolute() if config.web else self.root / "repos")
+        require_own(self.root, self.web.directory)
         self.services: ServiceManager = manager(config, self.web.directory)
         self._jobs = jobs
         self._open: tuple[Manifest, list[InstalledRelease]] | None = None
@@ -253,7 +253,7 @@ class Site:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         make_folder(self.root)
-        require_own(self.root)
+        require_own(self.root, self.web.directory)
         path = self.root / ".lock"
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

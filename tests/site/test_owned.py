@@ -12,7 +12,7 @@ import pytest
 
 from bundler.errors import SiteError
 from bundler.inputs import keep_site, read_site
-from bundler.model.site import SiteConfig
+from bundler.model.site import ExternalWeb, SiteConfig
 from bundler.site.owned import require_own
 from bundler.site.services.unprivileged import DYNAMIC
 from bundler.site.site import Site
@@ -64,6 +64,37 @@ def test_what_somebody_else_could_change_is_refused(tmp_path: Path, place: str, 
     assert str(folder) in caught.value.hint
     with pytest.raises(SiteError):
         Site(SiteConfig(address="127.0.0.1", root=str(root)))
+
+
+@pytest.mark.parametrize(
+    "place", ["www", "www/html", "www/html/.history", "www/html/.history/demo", "www/html/.published/.index"]
+)
+@pytest.mark.parametrize("how", ["owned", "written by all"])
+def test_a_web_root_that_somebody_else_could_change_is_refused(tmp_path: Path, place: str, how: str) -> None:
+    """Who serves it has to read it, and no more."""
+    make(tmp_path / "site")
+    web_root = make(tmp_path / "www" / "html", ".releases/demo-1", ".history/demo", ".published/.index", "theirs")
+    web = ExternalWeb(url="http://www.example", directory=str(web_root))
+    config = SiteConfig(address="127.0.0.1", root=str(tmp_path / "site"), web=web)
+    os.chown(web_root / "theirs", NOBODY, -1)  # beside bundler's
+    Site(config)
+    if how == "owned":
+        os.chown(tmp_path / place, NOBODY, -1)
+    else:
+        (tmp_path / place).chmod(0o777)
+    with pytest.raises(SiteError) as caught:
+        Site(config)
+    assert str(tmp_path / place) in caught.value.message
+    assert str(tmp_path / place) in caught.value.hint
+
+
+@pytest.mark.parametrize("place", [".staging", ".releases/demo-1", ".before/demo"])
+def test_below_the_sites_own_web_root_all_is_roots(tmp_path: Path, place: str) -> None:
+    folder = make(tmp_path / "site", f"repos/{place}") / "repos" / place
+    require_own(tmp_path / "site")
+    os.chown(folder, NOBODY, -1)
+    with pytest.raises(SiteError, match=f"{place} belongs to nobody"):
+        require_own(tmp_path / "site")
 
 
 def test_what_a_link_leads_through_counts(tmp_path: Path) -> None:

@@ -10,15 +10,18 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bundler.errors import SiteError
 from bundler.model.site import ExternalIndex, ExternalRegistry, ExternalWeb, Ports, SiteConfig
-from bundler.site.services.daemon import Daemon, Listen, Probe, Program
+from bundler.site.services.daemon import Daemon, Probe, Program
+from bundler.site.services.ports import Listen
 from bundler.site.services.process import ProcessManager
 from bundler.site.services.programs import find_program
 from tests.site.content import MemoryContent
@@ -305,3 +308,108 @@ def _until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_new_configuration_is_taken_without_letting_go_of_the_ports(tmp_path: Path, free_port: FreePort) -> None:
+    """Who waits for a port that nginx lets go of would answer for the site."""
+    require("nginx")
+    config = make_config(tmp_path, free_port)
+    manager = make_manager(config)
+    manager.prepare({"web"}, [], NOTHING)
+    manager.start()
+    stop, taken = threading.Event(), threading.Event()
+
+    def squat() -> None:
+        while not stop.is_set():
+            with socket.socket() as other, suppress(OSError):
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                other.bind(("0.0.0.0", config.web_port))
+                other.listen()
+                taken.set()
+
+    thread = threading.Thread(target=squat)
+    thread.start()
+    try:
+        before = manager.status()[-1].pid
+        for other in (free_port(), free_port()):
+            changed = config.model_copy(update={"ports": config.ports.model_copy(update={"registry": other})})
+            manager = make_manager(changed)
+            manager.prepare({"web", "registry"}, [], NOTHING)
+            manager.start()
+            assert ask(other, "/v2/")[0] == 200
+            assert ask(config.web_port, "/")[0] == 200
+        assert manager.status()[-1].pid == before
+        assert not taken.is_set()
+    finally:
+        stop.set()
+        thread.join()
+        manager.stop()
+
+
+def test_a_configuration_that_cannot_be_taken_leaves_the_site_up(tmp_path: Path, free_port: FreePort) -> None:
+    require("nginx")
+    config = make_config(tmp_path, free_port)
+    make_manager(config).prepare({"web"}, [], NOTHING)
+    make_manager(config).start()
+    try:
+        with socket.socket() as other:
+            other.bind(("0.0.0.0", 0))
+            other.listen()
+            ports = config.ports.model_copy(update={"web": other.getsockname()[1]})
+            with pytest.raises(SiteError, match=r"by root$" if os.geteuid() == 0 else "already in use by"):
+                make_manager(config.model_copy(update={"ports": ports})).start()
+        assert ask(config.web_port, "/")[0] == 200
+    finally:
+        make_manager(config).stop()
+
+
+def test_a_service_inherits_nothing_that_bundler_was_given(tmp_path: Path) -> None:
+    secret = os.open("/etc/hostname", os.O_RDONLY)
+    pipes = os.pipe()
+    for descriptor in (secret, *pipes):
+        os.set_inheritable(descriptor, True)
+    daemon = Daemon(tmp_path)
+    try:
+        daemon.start(make_program(tmp_path, "exec sleep 60"), timeout=5)
+        open_there = {int(path.name) for path in Path(f"/proc/{daemon.pid()}/fd").iterdir()}
+        assert open_there == {0, 1, 2}
+    finally:
+        daemon.stop(timeout=5)
+        for descriptor in (secret, *pipes):
+            os.close(descriptor)
+
+
+def test_a_log_that_has_grown_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(bytes(17 << 20))
+    daemon = Daemon(tmp_path)
+    daemon.start(make_program(tmp_path, "echo hello; exec sleep 60"), timeout=5)
+    _until(lambda: daemon.log.read_text() == "hello\n")
+    daemon.stop(timeout=5)
+
+
+def test_clients_write_no_logs(running: SiteConfig) -> None:
+    services = Path(running.root) / "services"
+    logs = [services / "nginx" / name for name in ("access.log", "error.log", "log")] + [services / "devpi" / "log"]
+    before = {log: log.stat().st_size for log in logs if log.exists()}
+    for _ in range(50):
+        for store, path in (("web", "/none"), ("index", "/root/prod/+simple/none/"), ("registry", "/v2/none")):
+            ask(port_of(running, store), path)
+            ask(port_of(running, store), path, "POST")
+    assert {log: log.stat().st_size for log in logs if log.exists()} == before
+
+
+def test_what_was_taken_off_is_read_by_nobody_else(tmp_path: Path, free_port: FreePort) -> None:
+    require("nginx")
+    config = make_config(tmp_path, free_port)
+    manager = make_manager(config)
+    releases = Path(config.root) / "repos" / ".releases"
+    (releases / "demo-1").mkdir(parents=True)
+    (releases / "demo-1" / "file").write_text("x")
+    (releases.parent / "demo").symlink_to(".releases/demo-1")
+    manager.prepare({"web"}, [], NOTHING)
+    manager.start()
+    try:
+        assert stat.S_IMODE(releases.stat().st_mode) == 0o750
+        assert ask(config.web_port, "/demo/file")[2] == b"x"
+    finally:
+        manager.stop()

@@ -116,7 +116,8 @@ def test_nobody_else_gets_at_them_whatever_the_umask(root: Path, config: SiteCon
         assert len(set(users.values())) == 3
     finally:
         manager.stop()
-    data = {root / "registry", root / "devpi", root / "services" / "registry" / "tmp"}
+    temporary = {root / "services" / name / "tmp" for name in ("registry", "devpi")}
+    data = {root / "registry", root / "devpi", *temporary}
     guarded = {*data, root / "run" / "registry", root / "run" / "devpi"}
     for path in (root, *root.rglob("*")):
         found = path.lstat()

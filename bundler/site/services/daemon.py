@@ -11,7 +11,6 @@ import http.client
 import logging
 import os
 import signal
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,11 +20,15 @@ from pathlib import Path
 
 from bundler.errors import SiteError
 from bundler.site.folders import write_whole
+from bundler.site.host import commands
+from bundler.site.services import ports
+from bundler.site.services.ports import Listen
 from bundler.site.sockets import connected
 
 logger = logging.getLogger(__name__)
 
 _LOG_TAIL = 10  # lines
+_LONGEST_LOG = 16 << 20  # bytes of it that a start leaves
 _ORPHANS_END_WITHIN = 5.0  # seconds
 _PAUSE = 0.05  # seconds between two looks
 
@@ -70,18 +73,11 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
-    """A port a program takes, on `host`, and how site.yaml calls it (`ports.web`)."""
-
-    host: str
-    port: int
-    setting: str
-
-
-@dataclass(frozen=True, slots=True)
 class Program:
     """What to run. `probes` answer once it is up; `configuration` is all that was written into its config: when that
-    changes it is restarted. It makes the `socket` that it listens on, and `needs` the contents of these folders.
+    changes it is restarted, or, where a command `checks` the config, told to read it again (SIGHUP): it keeps its ports
+    then, which anybody else could take meanwhile. It makes the `socket` that it listens on, and `needs` the contents
+    of these folders.
     """
 
     name: str
@@ -93,12 +89,13 @@ class Program:
     socket: Path | None = None
     needs: tuple[Path, ...] = ()
     probes: tuple[Probe, ...] = ()
+    checks: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """The same for programs that run the same."""
-        text = repr((self.argv, self.configuration, sorted(self.environment.items())))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """The same for programs that run the same; what comes before the dot, for those that differ in config alone."""
+        started = repr((self.argv, sorted(self.environment.items())))
+        return ".".join(hashlib.sha256(text.encode()).hexdigest() for text in (started, self.configuration))
 
 
 class Daemon:
@@ -123,18 +120,48 @@ class Daemon:
         """Whether it runs, and as `program` says."""
         return self.pid() is not None and self._identity.read_text().split()[1:] == [program.fingerprint]
 
+    def reload(self, program: Program, *, timeout: float) -> bool:
+        """Have the process that runs read its config again; False when it does not run, or takes more than that.
+
+        Raises SiteError when it does not take the config: it goes on with the one that it has.
+        """
+        pid = self.pid()
+        if pid is None or not program.checks:
+            return False
+        known = "".join(self._identity.read_text().split()[1:])
+        if known.partition(".")[0] != program.fingerprint.partition(".")[0]:
+            return False
+        for listen in program.listens:
+            ports.require_free(listen, program.name, besides=pid)
+        commands.run(program.checks, hint=f"{program.name} goes on with the configuration that it has")
+        earlier = set(_children(pid))
+        os.kill(pid, signal.SIGHUP)
+
+        def taken() -> bool:
+            return bool(set(_children(pid)) - earlier) and all(probe.answers() for probe in program.probes)
+
+        if not _until(taken, timeout):
+            raise SiteError(
+                f"{program.name} did not take its new configuration within {timeout:.0f} s",
+                hint=f"it goes on with the earlier one; see the logs in {self.folder}",
+            )
+        self._note(pid, program)
+        logger.info("%s (pid %d) has its new configuration", program.name, pid)
+        return True
+
     def start(self, program: Program, *, timeout: float) -> None:
         """Start `program` and wait until it answers. Raises SiteError with the end of its log when it does not."""
         self._end_orphans()
         for listen in program.listens:
-            _require_free(listen, program.name)
+            ports.require_free(listen, program.name)
         if program.socket is not None:
             program.socket.unlink(missing_ok=True)  # one that was killed has left it
         with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640), "ab") as log:
+            if log.seek(0, os.SEEK_END) > _LONGEST_LOG:
+                log.truncate(0)
             log_from = log.seek(0, os.SEEK_END)
             pid = _spawn(program, log.fileno())
-        write_whole(self._identity, f"{_started(pid)} {program.fingerprint}\n".encode(), 0o644)
-        write_whole(self._pid, f"{pid}\n".encode(), 0o644)
+        self._note(pid, program)
         logger.info("started %s (pid %d)", program.name, pid)
         try:
             wait_for(program.probes, lambda: self.pid() is not None, timeout)
@@ -145,6 +172,10 @@ class Daemon:
                 *_tail(self.log, log_from),
                 hint=f"the whole log is {self.log}",
             ) from None
+
+    def _note(self, pid: int, program: Program) -> None:
+        write_whole(self._identity, f"{_started(pid)} {program.fingerprint}\n".encode(), 0o644)
+        write_whole(self._pid, f"{pid}\n".encode(), 0o644)
 
     def stop(self, *, timeout: float) -> None:
         """Stop it: SIGTERM, and SIGKILL when it still runs after `timeout` seconds."""
@@ -186,6 +217,7 @@ def _spawn(program: Program, log: int) -> int:
     """Start `program` in a session of its own, with nothing of ours but the descriptor `log`."""
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(program.folder), **program.environment}
     nothing = os.open(os.devnull, os.O_RDONLY)
+    inherited = [number for number in map(int, os.listdir("/proc/self/fd")) if number > 2 and _is_inheritable(number)]
     try:
         return os.posix_spawn(
             program.argv[0],
@@ -195,6 +227,7 @@ def _spawn(program: Program, log: int) -> int:
                 (os.POSIX_SPAWN_DUP2, nothing, 0),
                 (os.POSIX_SPAWN_DUP2, log, 1),
                 (os.POSIX_SPAWN_DUP2, log, 2),
+                *((os.POSIX_SPAWN_CLOSE, number) for number in inherited),  # what bundler was started with
             ],
             setsid=True,
             setsigmask=[],
@@ -207,6 +240,13 @@ def _spawn(program: Program, log: int) -> int:
         ) from None
     finally:
         os.close(nothing)
+
+
+def _is_inheritable(descriptor: int) -> bool:
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:  # that of the listing itself
+        return False
 
 
 def _started(pid: int) -> str | None:
@@ -223,6 +263,17 @@ def _started(pid: int) -> str | None:
     return f"{numbers[18]}@{boot}"
 
 
+def _children(pid: int) -> list[int]:
+    """The processes that `pid` has started, of those that run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state not in "ZX":
+                found.append(int(stat.parent.name))
+    return found
+
+
 def _of_session(session: int) -> Iterator[int]:
     """The processes of a session (proc(5))."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -235,27 +286,6 @@ def _of_session(session: int) -> Iterator[int]:
 def _reap(pid: int) -> None:
     with suppress(ChildProcessError):  # an earlier bundler started it
         os.waitpid(pid, os.WNOHANG)
-
-
-def _require_free(listen: Listen, who: str) -> None:
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
-            probe.bind((listen.host, listen.port))
-            probe.listen(1)
-        except PermissionError:
-            raise SiteError(
-                f"{who} may not listen on port {listen.port}",
-                hint=f"run as root, or set {listen.setting} in site.yaml to a port above 1023",
-            ) from None
-        except OSError as error:
-            raise SiteError(
-                f"{who} cannot listen on port {listen.port}: {error.strerror}",
-                hint=f"`ss -ltnp` shows who has it: stop that, or set {listen.setting} in site.yaml to another port",
-            ) from None
 
 
 def wait_for(probes: Iterable[Probe], alive: Callable[[], bool], timeout: float) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import grp
+import math
 import os
 import pwd
 import re
+import resource
 import socket
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +19,23 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from bundler.errors import SiteError
 from bundler.model.site import SiteConfig
 from bundler.site import login, tls
-from bundler.site.folders import make_folder, write_whole
-from bundler.site.releases import PUBLISHED
+from bundler.site.folders import keep_folder, make_folder, write_whole
+from bundler.site.releases import PUBLISHED, RELEASES
 from bundler.site.services import Store
-from bundler.site.services.daemon import Listen, Probe, Program
+from bundler.site.services.daemon import Probe, Program
+from bundler.site.services.ports import Listen
 from bundler.site.services.programs import find_program
 from bundler.site.sockets import Service, socket_of
 from bundler.templates import render
 
-CONNECTIONS = 16384  # of each worker: one machine can open some ten thousand, and others are to be served then too
-_FILES = 2 * CONNECTIONS + 1024  # a request that is passed on takes two
+# Of each worker. One address has 64,511 ports to call each of ours from: two workers have more than that.
+CONNECTIONS = 131072
+_FILES_BESIDE = 1024  # of a worker: those that it reads, and connections to what is behind it
+_FILES = 2 * CONNECTIONS + _FILES_BESIDE  # a request that is passed on takes two
+_MOST_WORKERS = 16
 _CONNECTIONS = re.compile(r"^([^#\n]*\bworker_connections\s+)(\d+)(?=\s*;)", re.MULTILINE)
 _EVENTS = re.compile(r"^\s*events\s*\{", re.MULTILINE)
+_MACHINES_LOG = Path("/var/log/nginx")
 _USERS = ("nginx", "www-data", "nobody")
 # The pages and files of an index that nodes may read, see `bundler.site.publication`; and whether devpi is there.
 _INDEX = r'~ "^(/\+api|/root/(?<index>[A-Za-z0-9@._-]+)/\+(simple|f)(/[A-Za-z0-9@._+!/-]*)?)\z"'
@@ -69,32 +77,57 @@ def program(config: SiteConfig, folder: Path, web_root: Path, stores: Collection
         user=_user(web_root),
         hosts=_listen_on(),
         names=(),
+        log=None,  # the one of its main configuration
         servers=servers,
         tls=_tls(certificates),
         readers=_readers(config),
-        connections=CONNECTIONS,
-        files=_FILES,
+        room=_room(),
     )
+    _close(config, web_root)
     make_folder(folder / "tmp")
     conf = folder / "nginx.conf"
     write_whole(conf, text.encode(), 0o644)
+    argv = (find(), "-p", str(folder), "-c", str(conf))
     return Program(
         name="nginx",
-        argv=(find(), "-p", str(folder), "-c", str(conf)),
+        argv=argv,
         folder=folder,
         configuration=text,
         listens=tuple(Listen(host.strip("[]"), server.port, server.setting) for server in servers for host in _hosts()),
         probes=_probes(servers, config, certificates),
+        checks=(*argv, "-t", "-q"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How many workers take how many connections, and how many files each of them may have open."""
+
+    workers: int
+    connections: int
+    files: int
+
+
+def _room() -> _Room:
+    """More workers where none of them may open as many files as two would need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if files < _FILES:
+        with suppress(OSError, ValueError):  # root may raise it, but not in every container
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, _FILES))
+            files = _FILES
+    connections = min(CONNECTIONS, max(files - _FILES_BESIDE, files // 2))
+    return _Room(min(_MOST_WORKERS, math.ceil(2 * CONNECTIONS / connections)), connections, files)
 
 
 def enlarged(text: str) -> str | None:
     """nginx.conf with room for CONNECTIONS in each worker; None where it has that already."""
+    wanted = f"{CONNECTIONS}" if "accept_mutex" in text else f"{CONNECTIONS}; accept_mutex on"
     if (found := _CONNECTIONS.search(text)) is None:
-        return _EVENTS.sub(rf"\g<0>\n    worker_connections {CONNECTIONS};", text, count=1)
+        return _EVENTS.sub(rf"\g<0>\n    worker_connections {wanted};", text, count=1)
     if int(found[2]) >= CONNECTIONS:
         return None
-    return f"{text[: found.start(2)]}{CONNECTIONS}{text[found.end(2) :]}"
+    return f"{text[: found.start(2)]}{wanted}{text[found.end(2) :]}"
 
 
 def configuration(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> tuple[str, tuple[Probe, ...]]:
@@ -103,6 +136,7 @@ def configuration(config: SiteConfig, web_root: Path, stores: Collection[Store])
     Others may be served there too: ours are told by the names that nodes and this host reach them by.
     """
     servers, certificates = _chosen(config, web_root, stores), tls.ensure(config)
+    _close(config, web_root)
     names = dict.fromkeys((config.address, socket.gethostname(), "localhost", "127.0.0.1", "[::1]"))
     head = "# Written by bundler: change site.yaml, then `bundler services start`.\n"
     text = render(
@@ -110,11 +144,21 @@ def configuration(config: SiteConfig, web_root: Path, stores: Collection[Store])
         "nginx-servers.conf.j2",
         hosts=_listen_on(),
         names=names,
+        log=_MACHINES_LOG if _MACHINES_LOG.is_dir() else None,
         servers=servers,
         tls=_tls(certificates),
         readers=_readers(config),
     )
     return head + text, _probes(servers, config, certificates)
+
+
+def _close(config: SiteConfig, web_root: Path) -> None:
+    """Have what nodes read, and what they do not read any more, go by nginx: no other user gets at the trees.
+
+    What else serves an external web root runs as somebody else.
+    """
+    if config.web is None and (web_root / RELEASES).is_dir():
+        keep_folder(web_root / RELEASES, mode=0o750, group=workers_group())
 
 
 def _chosen(config: SiteConfig, web_root: Path, stores: Collection[Store]) -> list[_Server]:

@@ -18,6 +18,7 @@ from bundler.site.services.unprivileged import Identity, Launcher, identity
 from bundler.site.sockets import Service, guard, socket_of
 
 _STARTED_WITHIN = 90.0  # seconds; devpi takes 2 to 6 on an idle machine
+_RELOADED_WITHIN = 20.0
 _STOPPED_WITHIN = 20.0
 
 
@@ -51,7 +52,7 @@ class ProcessManager:
         for name, program in self._programs().items():
             daemon = Daemon(self._folder / name)
             wanted = program()
-            if daemon.runs(wanted):
+            if daemon.runs(wanted) or daemon.reload(wanted, timeout=_RELOADED_WITHIN):
                 continue
             daemon.stop(timeout=_STOPPED_WITHIN)
             daemon.start(wanted, timeout=_STARTED_WITHIN)

@@ -76,7 +76,7 @@ def configure(folder: Path, socket: Path, data: str, owner: Identity) -> str:
     text = yaml.safe_dump(
         {
             "version": 0.1,
-            "log": {"level": "info", "accesslog": {"disabled": True}},
+            "log": {"level": "error", "accesslog": {"disabled": True}},
             "storage": {
                 "filesystem": {"rootdirectory": data},
                 "delete": {"enabled": True},

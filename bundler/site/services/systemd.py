@@ -43,11 +43,15 @@ _STARTED_WITHIN = 90.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A service as it should be: `changed` when what runs it is new, `probes` answer once it is up."""
+    """A service as it should be: `changed` when what runs it is new, `probes` answer once it is up.
+
+    One that `reloads` keeps its ports, which anybody else could take meanwhile.
+    """
 
     unit: str
     changed: bool
     probes: tuple[Probe, ...]
+    reloads: bool = False
 
 
 class SystemdManager:
@@ -186,7 +190,7 @@ class SystemdManager:
             program,
             description="bundler: the index (devpi)",
             user=_DEVPI,
-            writable=(data,),
+            writable=(data, folder / "tmp"),
             root=self._set_up.root,
         )
         unit = _UNIT_OF["devpi"]
@@ -216,19 +220,19 @@ class SystemdManager:
         unit, folder = _UNIT_OF["nginx"], self._folder / "nginx"
         if _state(unit)[0] != "active" and not self._changes.has("started unit", unit):
             self._changes.make("started unit", unit, lambda: None)
-        changed = False
+        restarts = False
         if self._changes.has("started unit", unit):
-            behind = [_UNIT_OF[name] for name in self._set_up.names() if name != "nginx"]
+            behind = [_UNIT_OF["registry"], _UNIT_OF["devpi"]]
             drop_in = units.nginx_drop_in(behind, root=self._set_up.root)
-            changed = self._write(_NGINX_DROP_IN, drop_in, drop_in, folder)
-        changed |= self._make_room(unit)
+            restarts = self._write(_NGINX_DROP_IN, drop_in, drop_in, folder)
+        changed = restarts | self._make_room(unit)
         changed |= self._changes.write(_NGINX_CONF, text)
         try:
             commands.run(["nginx", "-t", "-q"], hint=f"see what else is in {_NGINX_CONF.parent}")
         except SiteError:
             _NGINX_CONF.unlink(missing_ok=True)  # the machine's nginx must still be able to start
             raise
-        return _Wanted(unit, changed, probes)
+        return _Wanted(unit, changed, probes, reloads=not restarts)
 
     def _make_room(self, unit: str) -> bool:
         """Have nginx take more connections than one machine opens; whether that changed its own configuration."""
@@ -257,8 +261,7 @@ class SystemdManager:
         unit = wanted.unit
         if not unit.startswith(_REGISTRY) or not _QUADLET.exists():
             self._enable(unit)
-        shared = unit == _UNIT_OF["nginx"] and not self._changes.has("started unit", unit)
-        verb = ("reload" if shared else "restart") if wanted.changed else "start"
+        verb = ("reload-or-restart" if wanted.reloads else "restart") if wanted.changed else "start"
         try:
             _systemctl(verb, unit)
             wait_for(wanted.probes, lambda: _state(unit)[0] in ("active", "activating"), _STARTED_WITHIN)
