@@ -19,8 +19,9 @@ from packaging.version import Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from bundler.errors import FetchError, ResolveError
-from bundler.kinds.wheels.spec import ARCHIVES, WHEEL, ProjectName
+from bundler.kinds.wheels.spec import ARCHIVES, WHEEL
 from bundler.model.contents import Sha256
+from bundler.model.store_names import ProjectName
 
 _TOLD_LIMIT = 512 << 20  # bytes of one file that pip leaves behind
 _LARGEST = 1 << 40  # bytes of a wheel or source distribution
