@@ -48,7 +48,7 @@ def choose_index(wanted: str | None, config: Config, mirrored: Callable[[str], s
     clean = without_credentials(mirror)
     if parts.username:
         return Index(clean, (unquote(parts.username), unquote(parts.password or "")))
-    login = configured(config, parts.netloc)
+    login = configured(config, clean)
     if login is None:
         return Index(clean)
     # An index's token is the password of this user (https://pypi.org/help/#apitoken).
