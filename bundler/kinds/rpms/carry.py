@@ -173,6 +173,8 @@ class _Listed(Protocol):
     @property
     def url(self) -> str: ...
     @property
+    def elsewhere(self) -> bool: ...
+    @property
     def checksum(self) -> Checksum: ...
     @property
     def size(self) -> int | None: ...
@@ -203,6 +205,8 @@ def _object(path: str, listed: _Listed, origin: Origin, upstream: Upstream) -> O
     Repositories list files that they lost, and a mirror holds what there is: None, with a warning, for such a file. In
     packages mode nothing may lack, and the fetch will say so.
     """
+    if listed.elsewhere:
+        upstream.led(origin.repomd.root, listed.url)
     size, sha256 = listed.size, listed.checksum.sha256
     mirror = origin.repo.mode == "mirror"
     try:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import solv
@@ -110,7 +112,7 @@ def read_modules(repos: Iterable[RepoMetadata]) -> ModuleIndex:
             if kind == "modulemd":
                 found.append(_stream(repo, data))
             elif kind == "modulemd-defaults" and "module" in data:
-                _merge(defaults, data)
+                _merge(defaults, *_defaults(repo, data))
         streams += sorted(found, key=lambda stream: stream.name)
     return ModuleIndex(tuple(streams), defaults)
 
@@ -288,32 +290,59 @@ def _damaged(repo: RepoMetadata, why: str) -> ResolveError:
     return ResolveError(f"repository {repo.id}: its modules metadata is damaged: {why}", hint="tell whoever runs it")
 
 
-def _stream(repo: RepoMetadata, data: dict[str, Any]) -> Stream:
+@contextmanager
+def _read(repo: RepoMetadata, what: str) -> Iterator[None]:
+    """What is of another shape than it should be is damage, of `what`."""
     try:
+        yield
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise _damaged(repo, f"{what[:200]}: {str(error)[:200]}") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """A list of texts; none where nothing is said."""
+    if not isinstance(value or [], list):
+        raise ValueError(f"{value!r} is no list")
+    return tuple(map(_text, value or ()))
+
+
+def _number(value: Any) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", _text(value)):
+        raise ValueError(f"{value!r} is no number")
+    return int(value)
+
+
+def _stream(repo: RepoMetadata, data: dict[str, Any]) -> Stream:
+    with _read(repo, f"module {data.get('name')}:{data.get('stream')}"):
         return Stream(
             repo=repo.id,
-            name=data["name"],
-            stream=data["stream"],
-            version=int(data["version"]),
-            context=data.get("context", ""),
+            name=_text(data["name"]),
+            stream=_text(data["stream"]),
+            version=_number(data["version"]),
+            context=_text(data.get("context", "")),
             static_context=data.get("static_context") == "true",
-            arch=data.get("arch", "noarch"),
+            arch=_text(data.get("arch", "noarch")),
             requires=tuple(_requires(data.get("dependencies") or ())),
-            artifacts=frozenset(_artifacts((data.get("artifacts") or {}).get("rpms") or ())),
-            demodularized=frozenset((data.get("demodularized") or {}).get("rpms") or ()),
+            artifacts=frozenset(_artifacts(_texts((data.get("artifacts") or {}).get("rpms")))),
+            demodularized=frozenset(_texts((data.get("demodularized") or {}).get("rpms"))),
             profiles={
-                name: tuple((profile or {}).get("rpms") or ()) for name, profile in (data.get("profiles") or {}).items()
+                _text(name): _texts((profile or {}).get("rpms"))
+                for name, profile in (data.get("profiles") or {}).items()
             },
         )
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise _damaged(repo, f"module {data.get('name')}:{data.get('stream')}: {error!r}") from error
 
 
 def _requires(dependencies: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Version 2 has a list of dependencies with lists of streams, version 1 one dependency with one stream each."""
     for dependency in [dependencies] if isinstance(dependencies, dict) else dependencies:
         for module, streams in (dependency.get("requires") or {}).items():
-            yield module, (streams,) if isinstance(streams, str) else tuple(streams)
+            yield _text(module), (streams,) if isinstance(streams, str) else _texts(streams)
 
 
 def _artifacts(rpms: Iterable[str]) -> Iterator[NEVRA]:
@@ -324,11 +353,16 @@ def _artifacts(rpms: Iterable[str]) -> Iterator[NEVRA]:
             continue  # libdnf passes over what is no NEVRA, too
 
 
-def _merge(defaults: dict[str, Defaults], data: dict[str, Any]) -> None:
+def _defaults(repo: RepoMetadata, data: dict[str, Any]) -> tuple[str, Defaults]:
+    """A module, and what one document says of it."""
+    with _read(repo, f"the defaults of module {data.get('module')}"):
+        profiles = {_text(stream): _texts(names) for stream, names in (data.get("profiles") or {}).items()}
+        stream = _text(data.get("stream") or "")
+        return _text(data["module"]), Defaults(stream or None, profiles, _number(data.get("modified") or "0"))
+
+
+def _merge(defaults: dict[str, Defaults], module: str, new: Defaults) -> None:
     """Add a repository's defaults: the newer document wins; equally new ones that differ in stream leave none."""
-    module = data["module"]
-    profiles = {stream: tuple(names) for stream, names in (data.get("profiles") or {}).items()}
-    new = Defaults(data.get("stream") or None, profiles, int(data.get("modified") or 0))
     old = defaults.get(module)
     if old is None or old.modified < new.modified:
         defaults[module] = new
@@ -355,14 +389,12 @@ def _add_streams(pool: Any, index: ModuleIndex, platforms: Iterable[str]) -> lis
         names.append(f"{one.name_stream}:{one.context if one.static_context else context}")
         solvable = _add_module(pool, repo, one.name, one.stream, names[-1], str(one.version), one.arch)
         for module, streams in one.requires:
+            named = pool.Dep(f"module({module})")
             for stream in streams:
                 if stream.startswith("-"):
                     solvable.add_conflicts(pool.Dep(f"module({module}:{stream[1:]})"))
-            accepted = [f"module({module}:{stream})" for stream in streams if not stream.startswith("-")]
-            if len(accepted) > 1:
-                solvable.add_requires(pool.parserpmrichdep(f"({' or '.join(accepted)})"))
-            else:
-                solvable.add_requires(pool.Dep(accepted[0] if accepted else f"module({module})"))
+            accepted = [pool.Dep(f"module({module}:{stream})") for stream in streams if not stream.startswith("-")]
+            solvable.add_requires(reduce(lambda one, other: one.Rel(solv.REL_OR, other), accepted or [named]))
     pool.createwhatprovides()
     return names
 

@@ -133,7 +133,7 @@ def _group_package(sack: Sack, package: GroupPackage) -> Iterator[Any]:
     if not named:
         _log.warning("no repository has the group package %s for %s", package.name, sack.arch)
     elif package.condition:
-        rich = sack.pool.parserpmrichdep(f"({package.name} if {package.condition})")
+        rich = sack.pool.Dep(package.name).Rel(solv.REL_COND, sack.pool.Dep(package.condition))
         yield sack.pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, rich.id)
     else:
         yield _install(sack, _candidates(sack, named, obsoleting=True))
