@@ -216,7 +216,7 @@ def test_volumes_and_deltas_of_another_content_are_that_bundle_too(server: Upstr
     make(lock, tmp_path, since=Receipt("0" * 64, (), frozenset()))
     assert make(changed_lock(server), tmp_path, replace=True).is_file()
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"demo-1.tar", "demo-1.lock.json", "demo-1.lock.d"}
+    assert left == {"demo-1.tar", "demo-1.lock.json"}
 
 
 def test_a_damaged_bundle_is_built_again(server: Upstream, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from bundler import planted
 from bundler.bundle.content import Content
 from bundler.bundle.delta import Delta
 from bundler.bundle.layout import layout
@@ -69,7 +70,7 @@ class Writer:
         self._given_up = False
         self._written: dict[int, int] = {}
         self._done: set[int] = set()
-        self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = planted.opened(self._part, os.O_RDWR)
         try:
             self._take_lock()
             self._require_space()
@@ -191,22 +192,29 @@ class Writer:
     def _open_journal(self) -> int:
         """Take over the journal of an earlier run for this very bundle, or begin a new one."""
         boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "unknown"
-        lines = self._journal_path.read_text("ascii").splitlines() if self._journal_path.exists() else []
+        lines = self._read_journal()
         resumed = bool(lines) and lines[0].split(" ")[:2] == ["bundle", self._id]
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         if resumed and os.fstat(self._fd).st_size == self._layout.size:
             self._replay(lines[1:], read_back=lines[0] != f"bundle {self._id} {boot}")
             logger.info("going on with %s: %d of %d objects are there", self._part, len(self._done), len(self._objects))
-            journal = os.open(self._journal_path, flags, 0o644)
+            journal = planted.opened(self._journal_path, os.O_WRONLY | os.O_APPEND)
             os.write(journal, b"\n")  # ends a line that was cut off
             return journal
         # The old file goes before the new journal begins: facts about it must not be taken for facts about the new one.
         self._journal_path.unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
         os.ftruncate(self._fd, self._layout.size)
-        journal = os.open(self._journal_path, flags, 0o644)
+        journal = planted.opened(self._journal_path, os.O_WRONLY | os.O_APPEND)
         os.write(journal, f"bundle {self._id} {boot}\n".encode())
         return journal
+
+    def _read_journal(self) -> list[str]:
+        if not os.path.lexists(self._journal_path):
+            return []
+        with os.fdopen(
+            planted.opened(self._journal_path, os.O_RDONLY), "r", encoding="ascii", errors="replace"
+        ) as file:
+            return file.read().splitlines()
 
     def _replay(self, lines: list[str], *, read_back: bool) -> None:
         for line in lines:

@@ -16,6 +16,7 @@ import requests
 
 from bundler.model.items import Object
 from bundler.model.json_text import to_bytes
+from bundler.planted import replace
 from bundler.transfer.redirects import without_secrets
 
 logger = logging.getLogger(__name__)
@@ -57,9 +58,7 @@ class Places:
         ]
         try:
             if entries:
-                fresh = file.with_name(f"{file.name}.new")
-                fresh.write_bytes(to_bytes({"format": FORMAT, "fetched": entries}))
-                fresh.replace(file)
+                replace(file, to_bytes({"format": FORMAT, "fetched": entries}))
             else:
                 file.unlink(missing_ok=True)
         except OSError as error:

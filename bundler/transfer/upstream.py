@@ -20,6 +20,7 @@ from bundler.limits import Limit
 from bundler.model.config import Config
 from bundler.model.items import Download, LocalFile, Made, Object, RegistryBlob, Source
 from bundler.transfer.http import Answer, Http
+from bundler.transfer.notes import Notes
 from bundler.transfer.pack import pack
 from bundler.transfer.places import Places
 from bundler.transfer.pull import Pull, Sink
@@ -46,8 +47,9 @@ class Upstream:
     May be used from several threads.
     """
 
-    def __init__(self, config: Config, *, base: Path, store: Store) -> None:
-        """`base` is the profile's folder, where relative paths start; `store` keeps what is made while resolving."""
+    def __init__(self, config: Config, *, base: Path, store: Store, notes: Notes | None = None) -> None:
+        """`base` is the profile's folder, where relative paths start; `store` keeps what is made while resolving, and
+        `notes` what need not be resolved again."""
         self.config = config
         self.scratch = Path(tempfile.mkdtemp(prefix="bundler-"))
         try:
@@ -57,6 +59,7 @@ class Upstream:
             raise
         self._base = base
         self.store = store
+        self.notes = notes or Notes(None)
         self.witness = Witness()
         self.places = Places()
         self._registries: dict[tuple[str, bool], Registry] = {}

@@ -19,7 +19,8 @@ from bundler.errors import FetchError, ResolveError
 from bundler.kinds.rpms.attributes import PACKAGE_NAME, PackageAttributes, RepositoryAttributes
 from bundler.kinds.rpms.keys import Keyring
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
-from bundler.kinds.rpms.modules import ModuleSpec, choose_streams, modular_packages, read_modules
+from bundler.kinds.rpms.modulemd import read_modules
+from bundler.kinds.rpms.modules import ModuleSpec, choose_streams, modular_packages
 from bundler.kinds.rpms.newest import newest
 from bundler.kinds.rpms.origin import Origin
 from bundler.kinds.rpms.primary import Package, read_packages
