@@ -65,8 +65,8 @@ class Image(StrictModel):
     )
 
     verify: Verify | None = Field(default=None, description="take it only if it is signed with cosign by this key")
-    anonymous: bool = Field(
-        default=False,
+    anonymous: Literal[True] | None = Field(
+        default=None,
         description="show its registry no log-in of podman's or docker's while resolving: it has to be public, or "
         "bundler's config has to name the registry",
     )
