@@ -38,6 +38,7 @@ from bundler.recipes import RECIPES
 from bundler.remembered import forget, resolved
 from bundler.transfer import engine
 from bundler.transfer.fetched import Fetched
+from bundler.transfer.notes import Notes
 from bundler.transfer.retry import Stopped
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
@@ -56,6 +57,11 @@ class LockFile:
     @property
     def store(self) -> Store:
         return Store(self.path.with_name(f"{self.path.name.removesuffix('.json')}.d"))
+
+    @property
+    def notes(self) -> Notes:
+        """What was found out about this lock and its bundles, in this user's cache."""
+        return Notes(self.path)
 
     def fetched(self, name: str) -> Path:
         """The document that says which files of the bundle `name` came from elsewhere than their sources say."""
@@ -142,7 +148,7 @@ def resolve(profile: Profile, upstream: Upstream) -> Lock:
 def lock_profile(profile: Profile, base: Path, file: LockFile, config: Config) -> Lock:
     """Resolve `profile`, whose relative paths start at `base`; what is made for it goes into the store of `file`."""
     file.path.parent.mkdir(parents=True, exist_ok=True)
-    with Upstream(config, base=base, store=file.store) as upstream:
+    with Upstream(config, base=base, store=file.store, notes=file.notes) as upstream:
         return resolve(profile, upstream)
 
 
@@ -181,26 +187,24 @@ def build(
     file.write(lock)
     delta = Delta.of(manifest, since.id, since.objects) if since else None
     target = folder / f"{manifest.folder}{'.delta' if delta else ''}.tar"
-    with Upstream(config, base=base, store=file.store) as upstream:
-        if _stands(target, manifest, delta, file.store, config.jobs, progress):
+    with Upstream(config, base=base, store=file.store, notes=file.notes) as upstream:
+        if _stands(target, manifest, delta, file.notes, config.jobs, progress):
             logger.info("%s is complete already: nothing was fetched", target)
-            _prove(target, manifest, upstream, file.store, allow_incomplete=allow_incomplete)
+            _prove(target, manifest, upstream, allow_incomplete=allow_incomplete)
             return target
         with Writer(target, manifest, documents, progress, delta) as writer:
-            proof = partial(
-                _prove, writer.part, manifest, upstream, file.store, writer, allow_incomplete=allow_incomplete
-            )
+            proof = partial(_prove, writer.part, manifest, upstream, writer, allow_incomplete=allow_incomplete)
             try:
                 _fill_and_prove(writer, proof, target, reuse, upstream, progress)
             except (FetchError, IntegrityError):
-                forget(file.store)
+                forget(file.notes)
                 raise
             finally:
                 upstream.places.write(file.fetched(manifest.folder), lock.objects)
             for other in others:
                 other.give_way(target)
             writer.commit()
-        file.store.note(_stamp(target, manifest))
+        file.notes.remember(*_whole(target, manifest))
         return target
 
 
@@ -251,18 +255,17 @@ def _prove(
     path: Path,
     manifest: Manifest,
     upstream: Upstream,
-    store: Store,
     writer: Writer | None = None,
     *,
     allow_incomplete: bool,
 ) -> None:
     """Raise IncompleteError when the bundle at `path`, with that manifest, could not be installed, or warn of it.
 
-    While a `writer` is at work on it, what is read of it is waited for. What was proved of the same manifest stays true
-    of it, and is noted in `store`.
+    While a `writer` is at work on it, what is read of it is waited for. What was proved of the same manifest, with all
+    that it names, stays true of it, and is noted.
     """
-    note = f"{manifest.id}.proved-{__version__}"
-    if store.noted(note):
+    note = f"{manifest.id} {__version__}".encode()
+    if upstream.notes.recall("proved") == note:
         return
     with Bundle(path, known=manifest) as bundle:
         carried = Arriving(writer, bundle) if writer else bundle
@@ -273,11 +276,11 @@ def _prove(
         raise incomplete(origin, problems, hint="mend the profile, or build it all the same with --allow-incomplete")
     for problem in problems:
         logger.warning("%s is incomplete: %s", origin, problem)
-    if not problems:
-        store.note(note)
+    if not problems and not left_out:
+        upstream.notes.remember("proved", note)
 
 
-def _stands(target: Path, manifest: Manifest, delta: Delta | None, store: Store, jobs: int, progress: Progress) -> bool:
+def _stands(target: Path, manifest: Manifest, delta: Delta | None, notes: Notes, jobs: int, progress: Progress) -> bool:
     """Whether the very bundle lies at `target`, undamaged: as it was written, or as it was when it was last read."""
     if not target.exists():
         return False
@@ -285,19 +288,22 @@ def _stands(target: Path, manifest: Manifest, delta: Delta | None, store: Store,
         with Bundle(target, progress, known=manifest) as bundle:
             if (bundle.manifest.id, bundle.delta) != (manifest.id, delta):
                 return False
-            if store.noted(stamp := _stamp(target, manifest)):
+            name, stamp = _whole(target, manifest)
+            if notes.recall(name) == stamp:
                 return True
             progress.start("checking", bundle.unchecked())
             bundle.verify(jobs=jobs)
             progress.finish()
-            store.note(stamp)
+            notes.remember(name, stamp)
             return True
     except (BundleError, IntegrityError) as error:
         logger.warning("%s; it is built again", error.message)
         return False
 
 
-def _stamp(target: Path, manifest: Manifest) -> str:
-    """What tells a file that nobody has written to since from any other: nothing sets its time of change at will."""
+def _whole(target: Path, manifest: Manifest) -> tuple[str, bytes]:
+    """The note that the file is whole, and what tells it from one that was written to since: nothing sets its time of
+    change at will."""
     state = target.stat()
-    return f"{manifest.id}.whole-{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}-{state.st_ctime_ns}"
+    stamp = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    return f"whole-{target.name}", f"{manifest.id} {stamp}".encode()

@@ -48,6 +48,18 @@ def open_own(path: Path, flags: int) -> int:
     return fd
 
 
+def own_folder(path: Path) -> Path:
+    """A folder of this user's at `path`, made where it is missing.
+
+    Raises OSError (EOPNOTSUPP) where it is a link, or somebody else's.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise OSError(errno.EOPNOTSUPP, "it is a link, or somebody else's", str(path))
+    return path
+
+
 def read_small(path: Path, limit: int) -> bytes:
     """All of the regular file `path`. Raises OSError, EFBIG when that is more than `limit` bytes."""
     with os.fdopen(open_regular(path), "rb") as file:

@@ -1,6 +1,6 @@
 """Resolutions that need not be done again: upstream is asked the same small questions, and answers the same.
 
-What a kind resolved to is kept in the lock's store, with the questions that it came from and their answers. Whether
+What a kind resolved to is kept in the user's notes, with the questions that it came from and their answers. Whether
 that still holds costs a request for each of them, where resolving may take minutes. The rest of what was read had to be
 of digests that these answers name, and cannot have become something else.
 """
@@ -26,7 +26,7 @@ from bundler.kinds import KINDS
 from bundler.model.items import Item, Json
 from bundler.model.lock import Lock
 from bundler.model.target import Target
-from bundler.transfer.store import Store
+from bundler.transfer.notes import Notes
 from bundler.transfer.upstream import Upstream
 from bundler.transfer.witness import Question, answer_of
 
@@ -47,7 +47,7 @@ def resolved(
 ) -> tuple[Item, ...]:
     """What `resolve` makes of `spec`, or what it made the last time, where that must come out again."""
     key = _key(kind, spec, targets, upstream)
-    known = upstream.store.recall(_name(kind))
+    known = upstream.notes.recall(_name(kind))
     if known is not None and (found := _again(known, key, upstream)) is not None:
         logger.info("%s: upstream has not changed: taken as resolved before", kind)
         return found
@@ -61,14 +61,14 @@ def resolved(
             "kept": list(witness.kept),
         }
         lock = Lock(kind, "1", key, items)
-        upstream.store.remember(_name(kind), json.dumps(facts).encode() + b"\n" + lock.to_bytes())
+        upstream.notes.remember(_name(kind), json.dumps(facts).encode() + b"\n" + lock.to_bytes())
     return items
 
 
-def forget(store: Store) -> None:
+def forget(notes: Notes) -> None:
     """Resolve everything anew the next time: what a resolution named turned out not to be there."""
     for kind in KINDS:
-        store.forget(_name(kind.name))
+        notes.forget(_name(kind.name))
 
 
 def _again(known: bytes, key: str, upstream: Upstream) -> tuple[Item, ...] | None:

@@ -26,7 +26,7 @@ LEAVES = (
 )
 SECTIONS = ("bundler.kinds", "bundler.recipes")
 # What a recipe may ask of a kind: where it puts a file, what it calls an image, and what names a package.
-PURE_OF_KINDS = ("bundler.kinds.files.place", "bundler.kinds.images.reference", "bundler.kinds.wheels.spec")
+PURE_OF_KINDS = ("bundler.kinds.files.place", "bundler.kinds.images.reference")
 # bundler's own dependencies are wheels as any others.
 FOREIGN = {
     "bundler.kinds.bootstrap.attributes": ("bundler.kinds.wheels.attributes",),

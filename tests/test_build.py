@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from bundler import __version__
 from bundler.build import LockFile, build
 from bundler.bundle.content import Content
+from bundler.bundle.documents import describe
 from bundler.bundle.reader import Bundle
 from bundler.bundle.receipt import Receipt
 from bundler.bundle.volumes import split
@@ -28,6 +30,7 @@ from bundler.model.items import Download, Item, Object
 from bundler.model.lock import Lock
 from bundler.progress import Silent
 from bundler.transfer.http import CHUNK
+from bundler.transfer.store import Store
 from tests.fakes.outside import CONFIG
 from tests.fakes.upstream import Fault, Upstream
 
@@ -216,7 +219,7 @@ def test_volumes_and_deltas_of_another_content_are_that_bundle_too(server: Upstr
     make(lock, tmp_path, since=Receipt("0" * 64, (), frozenset()))
     assert make(changed_lock(server), tmp_path, replace=True).is_file()
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"demo-1.tar", "demo-1.lock.json", "demo-1.lock.d"}
+    assert left == {"demo-1.tar", "demo-1.lock.json"}
 
 
 def test_a_damaged_bundle_is_built_again(server: Upstream, tmp_path: Path) -> None:
@@ -244,3 +247,70 @@ def changed_lock(server: Upstream) -> Lock:
     url = server.put("/small", small)
     obj = Object("files/small", len(small), hashlib.sha256(small).hexdigest(), Download(url))
     return Lock("demo", "1", "0" * 64, (Item("files", "small", "1", (obj,)),))
+
+
+# What others may have put into the folder
+
+
+def test_planted_notes_prove_nothing(server: Upstream, tmp_path: Path) -> None:
+    """What says that a bundle was proved does not lie where it is built."""
+    lock = locked(server.put("/large", LARGE), lacking())
+    store = tmp_path / "demo-1.lock.d"
+    store.mkdir()
+    manifest, _ = describe(lock)
+    for name in (f"{manifest.id}.proved-{__version__}", "proved"):
+        (store / name).write_text(f"{manifest.id} {__version__}")
+    with pytest.raises(IncompleteError, match="absent"):
+        make(lock, tmp_path)
+
+
+def test_a_delta_proves_nothing_of_what_it_leaves_out(
+    server: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = locked(server.put("/large", LARGE))
+    proved: list[bool] = []
+
+    def counted(*_: object) -> tuple[str, ...]:
+        proved.append(True)
+        return ()
+
+    monkeypatch.setattr("bundler.build.prove", counted)
+    make(lock, tmp_path, since=Receipt("0" * 64, (), frozenset({lock.objects[0].sha256})))
+    make(lock, tmp_path)
+    assert len(proved) == 2
+    make(lock, tmp_path)
+    assert len(proved) == 2
+
+
+@pytest.mark.parametrize("name", ["demo-1.lock.json", "demo-1.tar.part"])
+def test_a_planted_link_is_not_followed(server: Upstream, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    lock = locked(server.put("/large", LARGE))
+    (folder / name).symlink_to(victim)
+    with pytest.raises(OSError, match="it is no regular file"):
+        make(lock, folder)
+    assert victim.read_bytes() == b"precious"
+    (folder / name).unlink()
+    assert make(lock, folder).is_file()
+
+
+def test_planted_links_under_foreseeable_names_are_not_written_through(server: Upstream, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    for name in ("demo-1.lock.json.new", "demo-1.fetched.json.new", "demo-1.tar", "demo-1.tar.part.journal"):
+        (folder / name).symlink_to(victim)
+    make(locked(server.put("/large", LARGE)), folder)
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_link_for_the_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "lock.d").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="it is a link, or somebody else's"):
+        Store(tmp_path / "lock.d").add(b"x")
+    assert not list((tmp_path / "elsewhere").iterdir())

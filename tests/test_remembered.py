@@ -22,6 +22,7 @@ from bundler.model.config import Config, Retries
 from bundler.model.items import Item
 from bundler.model.target import Target
 from bundler.remembered import forget, resolved
+from bundler.transfer.notes import Notes
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
 from tests.fakes import upstream as fake
@@ -44,7 +45,8 @@ def turn(tmp_path: Path) -> Turn:
             return BY_NAME[kind].resolve(spec, targets, upstream)
 
         config = config or Config(retries=Retries(attempts=1))
-        with Upstream(config, base=tmp_path, store=Store(tmp_path / "lock.d")) as upstream:
+        notes = Notes(tmp_path / "lock.json")
+        with Upstream(config, base=tmp_path, store=Store(tmp_path / "lock.d"), notes=notes) as upstream:
             spec = BY_NAME[kind].spec.model_validate(section)
             return resolved(kind, resolve, spec, (ROCKY_8,), upstream), bool(worked)
 
@@ -126,7 +128,7 @@ class TestWheels:
     @pytest.mark.parametrize("damage", [b"", b"{", b'{"key": 1}\n{}', b"[]\n\n", b"\xff\n\xff"])
     def test_notes_that_cannot_be_read(self, turn: Turn, index: LocalIndex, tmp_path: Path, damage: bytes) -> None:
         turn("wheels", wheels(index))
-        (tmp_path / "lock.d" / "resolved-wheels").write_bytes(damage)
+        Notes(tmp_path / "lock.json").remember("resolved-wheels", damage)
         assert turn("wheels", wheels(index))[1]
 
     def test_what_is_built_here_is_built_again(self, turn: Turn, index: LocalIndex) -> None:
@@ -150,7 +152,7 @@ class TestWheels:
 
     def test_forgotten(self, turn: Turn, index: LocalIndex, tmp_path: Path) -> None:
         turn("wheels", wheels(index))
-        forget(Store(tmp_path / "lock.d"))
+        forget(Notes(tmp_path / "lock.json"))
         assert turn("wheels", wheels(index))[1]
 
 

@@ -43,7 +43,9 @@ class Config(StrictModel):
     proxies: dict[str, str] = Field(
         default={}, description="scheme or scheme://host to proxy URL, as requests takes it"
     )
-    credentials: dict[str, HostCredentials] = Field({}, description="by host, or host:port")
+    credentials: dict[str, HostCredentials] = Field(
+        {}, description="by host, host:port, or http://host[:port] where a log-in may go in clear"
+    )
     jobs: int = Field(default=8, ge=1, le=64, description="large transfers at once, and small ones beside them")
     largest_file: int = Field(
         default=256 << 30, ge=0, description="bytes that a file may have whose size nobody states beforehand"

@@ -14,15 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bundler.errors import ConfigError
 from bundler.limits import Limit, LimitExceeded
 from bundler.model.config import Config
+from bundler.transfer.addresses import literally_inward
 
 logger = logging.getLogger(__name__)
 
 _DOCKER_HUB = "https://index.docker.io/v1/"  # the key under which `docker login` keeps docker.io
 _DOCKER_HUB_HOST = "registry-1.docker.io"  # where docker.io really answers
+_PORTS = {"http": 80, "https": 443}
 _HELPER_TIMEOUT = 30
 _HELPER_LIMIT = Limit("what a credential helper says", 1 << 20)
 _SECRET_LIMIT = 64 << 10  # characters of a file's first line
@@ -45,38 +48,62 @@ class Login:
         return f"Basic {pair}"
 
 
-def configured(config: Config, host: str) -> Login | None:
-    """What bundler's config says for `host` (`host` or `host:port`). Raises ConfigError when a file is missing."""
-    entry = config.credentials.get(host) or config.credentials.get(host.rsplit(":", 1)[0])
+def configured(config: Config, url: str) -> Login | None:
+    """What bundler's config says for the scheme, host and port of `url`. Raises ConfigError when a file is missing.
+
+    An entry without a port is for a scheme's own one. In clear it goes nowhere, but where the entry says `http://`, a
+    mirror of the config does, or the host is this machine: an index, or a list of mirrors, could name any URL.
+    """
+    scheme, host, port = _origin(url)
+    name = f"[{host}]" if ":" in host else host
+    places = [f"{name}:{port}", *([name] if port == _PORTS[scheme] else [])]
+    keys = [f"{scheme}://{place}" for place in places]
+    if scheme == "https" or _said_plain(config, (scheme, host, port)) or literally_inward(host):
+        keys += places
+    entries = {key.lower().rstrip("/"): (key, entry) for key, entry in config.credentials.items()}
+    known, entry = next((entries[key] for key in keys if key in entries), ("", None))
     if entry is None:
         return None
     if entry.token_file:
-        return Login(token=_secret(entry.token_file, host))
+        return Login(token=_secret(entry.token_file, known))
     if entry.username is None or entry.password_file is None:
         raise ConfigError(
-            f"credentials.{host}: neither a token nor a whole user",
+            f"credentials.{known}: neither a token nor a whole user",
             hint="give `token_file`, or `username` and `password_file`",
         )
-    return Login(entry.username, _secret(entry.password_file, host))
+    return Login(entry.username, _secret(entry.password_file, known))
 
 
-def for_registry(config: Config, registry: str, place: str, repository: str) -> Login | None:
-    """The log-in for `repository` of `registry`, which is reached at the host `place`.
+def _origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port. Raises ValueError for what is no http or https URL."""
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError(f"{url!r} is no http or https URL")
+    return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
 
-    From bundler's config, else from the files that `docker login` and `podman login` write (docker's config.json, and
-    containers-auth.json(5), where an entry may be for a part of a registry), their credential helpers included. A
-    mirror is another host: it is never shown what is for the registry it stands for.
+
+def _said_plain(config: Config, origin: tuple[str, str, int]) -> bool:
+    return any(_origin(mirror) == origin for mirror in config.mirrors.values())
+
+
+def for_registry(config: Config, registry: str, root: str, repository: str, *, files: bool = True) -> Login | None:
+    """The log-in for `repository` of `registry`, which is reached below the URL `root`.
+
+    From bundler's config, else, with `files`, from those that `docker login` and `podman login` write (docker's
+    config.json, and containers-auth.json(5), where an entry may be for a part of a registry), their credential helpers
+    included. A mirror is another host: it is never shown what is for the registry it stands for.
     """
-    hosts = [place]
-    if registry == "docker.io" and place == _DOCKER_HUB_HOST:
-        hosts = ["docker.io", "index.docker.io", place]
-    for host in hosts:
-        if found := configured(config, host):
+    urls, hosts = [root], [urlsplit(root).netloc]
+    if registry == "docker.io" and hosts == [_DOCKER_HUB_HOST]:
+        hosts = ["docker.io", "index.docker.io", _DOCKER_HUB_HOST]
+        urls = [f"https://{host}/" for host in hosts]
+    for url in urls:
+        if found := configured(config, url):
             return found
     names = [name for host in hosts for name in _parts(host, repository)]
     if "docker.io" in hosts:
         names.append(_DOCKER_HUB)
-    for path in _auth_files():
+    for path in _auth_files() if files else ():
         if path.is_file() and (found := _from_file(path, names)):
             return found
     return None

@@ -23,7 +23,7 @@ from bundler.errors import BundlerError, ConfigError, FetchError
 from bundler.limits import LimitExceeded
 from bundler.model.config import Config
 from bundler.transfer.credentials import configured
-from bundler.transfer.redirects import without_secrets
+from bundler.transfer.redirects import Hosts, Lead, without_secrets
 from bundler.transfer.retry import TransientError
 from bundler.transfer.transport import Session
 
@@ -86,6 +86,7 @@ class Http:
         self._mirrors = _url_mirrors(config)
         self.ca_bundle = _ca_bundle(config, scratch)
         self._local = threading.local()
+        self.hosts = Hosts()
         self.stopped = threading.Event()  # whoever asks again and again gives up
 
     def mirrored(self, url: str) -> str:
@@ -93,11 +94,14 @@ class Http:
 
         A head fits whole segments only: `https://dl.k8s.io` is no head of `https://dl.k8s.io.example/`.
         """
+        return self._of_config(url) or url
+
+    def _of_config(self, url: str) -> str | None:
         for head, mirror in self._mirrors:
             rest = url.removeprefix(head)
             if url.startswith(head) and rest[:1] in ("", "/", "?"):
                 return mirror + rest
-        return url
+        return None
 
     @contextmanager
     def get(self, url: str, *, offset: int = 0, validator: str | None = None, accept: str = "") -> Iterator[Answer]:
@@ -123,23 +127,31 @@ class Http:
             known = response.status_code == 200 and not _declares_page(response, url)
             return _length(response) if known else None
 
-    def session(self) -> requests.Session:
-        """This thread's session."""
-        if not hasattr(self._local, "session"):
-            self._local.session = Session(self.config, self.ca_bundle)
-        session: requests.Session = self._local.session
-        return session
+    def led(self, sender: str, target: str) -> None:
+        """See that what lies at the URL `sender` may lead to `target`. Raises FetchError."""
+        place = self.mirrored(sender)
+        if self._of_config(target) is None:
+            Lead(place, place, target).check(self.hosts)
+
+    def _session(self, *, meant: bool) -> requests.Session:
+        """This thread's session for URLs that are out of the config, or for others."""
+        sessions: dict[bool, Session] = self._local.__dict__.setdefault("sessions", {})
+        if meant not in sessions:
+            sessions[meant] = Session(self.config, self.ca_bundle, self.hosts, meant=meant)
+        return sessions[meant]
 
     @contextmanager
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], *, accept: tuple[int, ...] = ()
     ) -> Iterator[requests.Response]:
-        place = self.mirrored(url)
+        mirror = self._of_config(url)
+        place = mirror or url
+        authorization = self._authorization(place)
         try:
-            with self.session().request(
+            with self._session(meant=mirror is not None).request(
                 method,
                 place,
-                headers={**headers, **self._authorization(place)},
+                headers={**headers, **authorization},
                 stream=True,
                 allow_redirects=True,
             ) as response:
@@ -151,7 +163,10 @@ class Http:
 
     def _authorization(self, place: str) -> dict[str, str]:
         """The header for the host of `place`; requests drops it when a redirect leads to another host."""
-        found = configured(self.config, urlsplit(place).netloc)
+        try:
+            found = configured(self.config, place)
+        except ValueError:
+            raise FetchError(f"{place}: this is no URL", hint="correct it where it comes from") from None
         return {"Authorization": found.header} if found else {}
 
 

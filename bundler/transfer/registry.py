@@ -70,9 +70,12 @@ class Registry:
     May be used from several threads.
     """
 
-    def __init__(self, name: str, http: Http) -> None:
+    def __init__(self, name: str, http: Http, *, anonymous: bool = False) -> None:
+        """`anonymous`: it is shown no log-in but one of bundler's config."""
         self.name = name
         self._http = http
+        self._anonymous = anonymous
+        self._meant = name in http.config.mirrors
         url = http.config.mirrors.get(name) or _default_url(name)
         parts = urlsplit(url)
         self._insecure = parts.scheme == "http"
@@ -207,8 +210,17 @@ class Registry:
         """The client of a repository: a token is good for one repository only."""
         with self._guard:
             if repository not in self._clients:
-                login = for_registry(self._http.config, self.name, self._place, f"{self._prefix}{repository}")
-                self._clients[repository] = _Client(self._http, self._root, self._insecure, login)
+                login = for_registry(
+                    self._http.config,
+                    self.name,
+                    self._root,
+                    f"{self._prefix}{repository}",
+                    files=not self._anonymous,
+                )
+                session = Session(
+                    self._http.config, self._http.ca_bundle, self._http.hosts, home=self._root, meant=self._meant
+                )
+                self._clients[repository] = _Client(self._http, self._root, self._insecure, login, session)
             return self._clients[repository]
 
     def _named(self, repository: str, reference: str) -> str:
@@ -224,12 +236,12 @@ class Registry:
 class _Client:
     """oras, with one repository's token."""
 
-    def __init__(self, http: Http, root: str, insecure: bool, login: Login | None) -> None:
+    def __init__(self, http: Http, root: str, insecure: bool, login: Login | None, session: Session) -> None:
         self._login = login
         self._root = root
         self._http = http
         self._insecure = insecure
-        self._session = Session(http.config, http.ca_bundle, home=root)
+        self._session = session
         self._session.hooks["response"].append(_raise_what_may_pass)
         self._guard = threading.Lock()
         self._oras: Any = None

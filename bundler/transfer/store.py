@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bundler.errors import FetchError
-from bundler.files import write_file
+from bundler.files import own_folder
 
 _CHUNK = 1 << 20
 
@@ -22,7 +22,7 @@ class Store:
 
     def add(self, content: bytes | Path) -> tuple[int, str]:
         """Keep `content`; returns its size in bytes and its sha256."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        own_folder(self.root)
         handle, name = tempfile.mkstemp(dir=self.root, prefix=".new-")
         digest, size = hashlib.sha256(), 0
         try:
@@ -38,34 +38,9 @@ class Store:
             raise
         return size, digest.hexdigest()
 
-    def remember(self, name: str, content: bytes) -> None:
-        """Keep `content` under a name, in place of what was there."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        write_file(self.root / name, content)
-
-    def recall(self, name: str) -> bytes | None:
-        """What is kept under a name; None where nothing is."""
-        try:
-            return (self.root / name).read_bytes()
-        except OSError:
-            return None
-
-    def forget(self, name: str) -> None:
-        """Keep nothing under a name."""
-        (self.root / name).unlink(missing_ok=True)
-
     def has(self, sha256: str) -> bool:
-        """Whether the bytes with that digest lie here."""
+        """Whether a file of that name lies here; whoever reads it sees to its digest."""
         return (self.root / sha256).is_file()
-
-    def note(self, name: str) -> None:
-        """Note a fact, to be found by its name."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        (self.root / name).touch()
-
-    def noted(self, name: str) -> bool:
-        """Whether the fact was noted."""
-        return (self.root / name).exists()
 
     def path(self, sha256: str) -> Path:
         """Where the bytes with that digest lie. Raises FetchError when they are not here."""

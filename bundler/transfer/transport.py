@@ -17,9 +17,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from bundler import __version__
 from bundler.limits import Limit
 from bundler.model.config import Config, Retries
-from bundler.transfer.addresses import inward
+from bundler.transfer.addresses import inward, literally_inward
 from bundler.transfer.arriving import response_class
-from bundler.transfer.redirects import Lead
+from bundler.transfer.redirects import Hosts, Lead, refused_inward
 
 _REDIRECTS = 10
 _REDIRECT_BODY = 64 << 10
@@ -38,32 +38,43 @@ class _Inward(Exception):  # noqa: N818 - the adapter makes an error of it
 class Session(requests.Session):
     """A session that asks for the bytes as they are, takes nothing from .netrc, and knows what led to each request."""
 
-    def __init__(self, config: Config, ca_bundle: str, home: str | None = None) -> None:
-        """`home` is the head of all URLs that are asked for of ourselves; without it all are, but for redirects."""
+    def __init__(
+        self, config: Config, ca_bundle: str, hosts: Hosts, *, home: str | None = None, meant: bool = False
+    ) -> None:
+        """`home` is the head of all URLs that are asked for of ourselves; without it all are, but for redirects.
+
+        `meant`: these URLs are out of bundler's config, and their hosts may be anywhere. A name out of a profile or a
+        lock may not be at an inward address, for another says what it is at.
+        """
         super().__init__()
         self._home = home
+        self._places = hosts
         self.trust_env = False
         self.verify = ca_bundle
         self.max_redirects = _REDIRECTS
         self.headers.update({"User-Agent": f"bundler/{__version__}", "Accept-Encoding": "identity"})
         for scheme in ("https://", "http://"):
-            self.mount(scheme, _Adapter(config))
+            self.mount(scheme, _Adapter(config, hosts, meant=meant))
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         if self._home and _lead(request) is None and not str(request.url).startswith(self._home):
-            _led(request, Lead(self._home, self._home, str(request.url)))
-        return super().send(request, **options)
+            self._led(request, Lead(self._home, self._home, str(request.url)))
+        try:
+            return super().send(request, **options)
+        except requests.RequestException:
+            raise
+        except ValueError as error:  # of urlsplit, in a Location that is no URL
+            raise requests.exceptions.InvalidURL(f"it leads to what is no URL: {error}") from None
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         before = _lead(response.request)
         origin = before.origin if before else response.url
-        _led(prepared_request, Lead(origin, response.url, str(prepared_request.url)))
+        self._led(prepared_request, Lead(origin, response.url, str(prepared_request.url)))
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
 
-
-def _led(request: requests.PreparedRequest, lead: Lead) -> None:
-    lead.check()
-    request.lead = lead  # type: ignore[attr-defined]
+    def _led(self, request: requests.PreparedRequest, lead: Lead) -> None:
+        lead.check(self._places)
+        request.lead = lead  # type: ignore[attr-defined]
 
 
 def _lead(request: requests.PreparedRequest) -> Lead | None:
@@ -75,11 +86,13 @@ class _Adapter(HTTPAdapter):
     ever, each goes by the proxy of its own host, none that was led to this machine gets there, a HEAD keeps its
     connection, and what is not read as a stream is small."""
 
-    def __init__(self, config: Config, *, guarded: bool = False) -> None:
+    def __init__(self, config: Config, hosts: Hosts, *, meant: bool = False, guarded: bool = False) -> None:
         self._config = config
-        self._guarded = None if guarded else _Adapter(config, guarded=True)
-        self._watched = _pools(config.retries, guarded=False)
-        self._direct = _pools(config.retries, guarded=guarded)
+        self._places = hosts
+        self._meant = meant
+        self._guarded = None if guarded else _Adapter(config, hosts, guarded=True)
+        self._watched = _pools(config.retries, None, guarded=False)
+        self._direct = _pools(config.retries, hosts, guarded=guarded)
         self._proxies: dict[tuple[str, str], dict[str, str]] = {}
         super().__init__(pool_maxsize=config.jobs)
 
@@ -99,11 +112,13 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):  # type: ignore[no-untyped-def]
         lead = _lead(request)
-        if lead and self._guarded:
+        if self._guarded and (lead or not (self._meant or literally_inward(urlsplit(request.url).hostname or ""))):
             try:
                 return self._guarded.send(request, stream, timeout, verify, cert, proxies)  # type: ignore[no-untyped-call]
             except _Inward as found:
-                lead.check_inward(found.what)
+                if lead is None:
+                    raise refused_inward(str(request.url), found.what) from None
+                lead.check_inward(found.what, self._places)
         timeout = timeout or self._config.retries.timeout
         # Once a host: going through the environment takes longer than the rest of a small request.
         parts = urlsplit(request.url)
@@ -128,27 +143,31 @@ def _read_whole(response: requests.Response) -> None:
     response.raw = urllib3.HTTPResponse(io.BytesIO(data), status=response.status_code, preload_content=False)
 
 
-def _pools(policy: Retries, *, guarded: bool) -> dict[str, type[urllib3.HTTPConnectionPool]]:
-    """Pools of connections whose answers are held to `policy`; guarded ones are to nowhere inward."""
+def _pools(policy: Retries, hosts: Hosts | None, *, guarded: bool) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """Pools of connections whose answers are held to `policy`, to hosts that are noted in `hosts`; guarded ones are to
+    nowhere inward."""
     answers = response_class(policy)
 
-    def checked(sock: socket.socket) -> socket.socket:
-        if guarded and (what := inward(sock.getpeername()[0])):
+    def checked(host: str, sock: socket.socket) -> socket.socket:
+        what = inward(sock.getpeername()[0])
+        if guarded and what:
             sock.close()
             raise _Inward(what)
+        if hosts:
+            hosts.connected(host, what)
         return sock
 
     class Plain(HTTPConnection):
         response_class = answers
 
         def _new_conn(self) -> socket.socket:
-            return checked(super()._new_conn())
+            return checked(self.host, super()._new_conn())
 
     class Secure(HTTPSConnection):
         response_class = answers
 
         def _new_conn(self) -> socket.socket:
-            return checked(super()._new_conn())
+            return checked(self.host, super()._new_conn())
 
     class PlainPool(urllib3.HTTPConnectionPool):
         ConnectionCls = Plain

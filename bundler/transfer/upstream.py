@@ -21,6 +21,7 @@ from bundler.limits import Limit
 from bundler.model.config import Config
 from bundler.model.items import Download, LocalFile, Made, Object, RegistryBlob, Source
 from bundler.transfer.http import Answer, Http
+from bundler.transfer.notes import Notes
 from bundler.transfer.pack import pack
 from bundler.transfer.places import Places
 from bundler.transfer.pull import Pull, Sink
@@ -47,8 +48,9 @@ class Upstream:
     May be used from several threads.
     """
 
-    def __init__(self, config: Config, *, base: Path, store: Store) -> None:
-        """`base` is the profile's folder, where relative paths start; `store` keeps what is made while resolving."""
+    def __init__(self, config: Config, *, base: Path, store: Store, notes: Notes | None = None) -> None:
+        """`base` is the profile's folder, where relative paths start; `store` keeps what is made while resolving, and
+        `notes` what need not be resolved again."""
         self.config = config
         self.scratch = Path(tempfile.mkdtemp(prefix="bundler-"))
         try:
@@ -58,9 +60,10 @@ class Upstream:
             raise
         self._base = base
         self.store = store
+        self.notes = notes or Notes(None)
         self.witness = Witness()
         self.places = Places()
-        self._registries: dict[str, Registry] = {}
+        self._registries: dict[tuple[str, bool], Registry] = {}
         self._guard = threading.Lock()
 
     def __enter__(self) -> Upstream:
@@ -86,13 +89,20 @@ class Upstream:
         """Where `url` is really fetched from."""
         return self._http.mirrored(url)
 
-    def registry(self, name: str) -> Registry:
-        """The registry that images call `name`."""
+    def led(self, sender: str, target: str) -> None:
+        """See that the document at the URL `sender` may lead to the URL `target`: FetchError where no upstream may.
+
+        What a name in it turns out to be at is seen when it is connected to.
+        """
+        self._http.led(sender, target)
+
+    def registry(self, name: str, *, anonymous: bool = False) -> Registry:
+        """The registry that images call `name`; an `anonymous` one is shown no log-in of podman's or docker's."""
         self.witness.doubts()
         with self._guard:
-            if name not in self._registries:
-                self._registries[name] = Registry(name, self._http)
-            return self._registries[name]
+            if (name, anonymous) not in self._registries:
+                self._registries[name, anonymous] = Registry(name, self._http, anonymous=anonymous)
+            return self._registries[name, anonymous]
 
     def read(self, location: str, *, limit: int, accept: str = "") -> bytes:
         """A small file whole: a URL, or a path relative to the profile; `accept` as HTTP has it.

@@ -30,7 +30,7 @@ from bundler.kinds.images.reference import Reference
 from bundler.kinds.rpms.comps import Comps
 from bundler.kinds.rpms.keys import read_fingerprints
 from bundler.kinds.rpms.metadata import RepoMetadata
-from bundler.kinds.rpms.modules import read_modules
+from bundler.kinds.rpms.modulemd import read_modules
 from bundler.kinds.rpms.openpgp import Keys, SignatureError
 from bundler.kinds.rpms.primary import read_packages
 from bundler.kinds.rpms.repodata import parse_metalink, parse_mirrorlist, parse_repomd

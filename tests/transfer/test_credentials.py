@@ -33,7 +33,7 @@ def log_in(file: Path, **logins: str) -> None:
 
 
 def found(registry: str, place: str, repository: str = "org/app", config: Config | None = None) -> str | None:
-    login = for_registry(config or Config(), registry, place, repository)
+    login = for_registry(config or Config(), registry, f"https://{place}/v2/", repository)
     return f"{login.username}:{login.password}" if login else None
 
 
@@ -117,7 +117,50 @@ def test_a_helper_that_says_too_much_or_nothing_is_passed_over(
 def test_half_a_user_is_an_error() -> None:
     config = Config(credentials={"quay.io": HostCredentials(username="me")})
     with pytest.raises(ConfigError, match=r"credentials\.quay\.io"):
-        configured(config, "quay.io:443")
+        configured(config, "https://quay.io:443/x")
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown", "hidden"),
+    [
+        (
+            "a.example",
+            ["https://a.example/x", "https://A.example:443/x"],
+            ["http://a.example/", "https://a.example:8443/", "http://a.example:8080/", "https://b.a.example/"],
+        ),
+        (
+            "a.example:8443",
+            ["https://a.example:8443/"],
+            ["http://a.example:8443/", "https://a.example/", "https://a.example:443/"],
+        ),
+        (
+            "http://a.example",
+            ["http://a.example/", "http://a.example:80/"],
+            ["https://a.example/", "http://a.example:81/"],
+        ),
+        ("http://a.example:81", ["http://a.example:81/"], ["http://a.example/", "https://a.example:81/"]),
+        ("https://a.example/", ["https://a.example/"], ["http://a.example/"]),
+        ("mirror.example:8081", ["http://mirror.example:8081/x"], ["http://mirror.example/"]),
+        ("127.0.0.1:5000", ["http://127.0.0.1:5000/"], ["http://127.0.0.1:5001/"]),
+        ("[::1]:5000", ["http://[::1]:5000/"], ["http://[::1]/"]),
+    ],
+)
+def test_a_log_in_is_for_one_scheme_host_and_port(home: Path, entry: str, shown: list[str], hidden: list[str]) -> None:
+    (home / "secret").write_text("hunter2\n")
+    config = Config(
+        credentials={entry: HostCredentials(username="me", password_file=str(home / "secret"))},
+        mirrors={"https://dl.example": "http://mirror.example:8081/dl"},
+    )
+    assert [url for url in shown if configured(config, url) is None] == []
+    assert [url for url in hidden if configured(config, url) is not None] == []
+
+
+def test_an_anonymous_registry_is_shown_what_the_config_says_and_no_more(home: Path) -> None:
+    log_in(home / ".docker" / "config.json", quay_io="docker:1", ghcr_io="docker:1")
+    (home / "secret").write_text("mine\n")
+    config = Config(credentials={"quay.io": HostCredentials(username="bundler", password_file=str(home / "secret"))})
+    assert for_registry(config, "ghcr.io", "https://ghcr.io/v2/", "org/app", files=False) is None
+    assert for_registry(config, "quay.io", "https://quay.io/v2/", "org/app", files=False) == Login("bundler", "mine")
 
 
 def test_a_secret_does_not_show() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bundler.errors import FetchError
 from bundler.transfer.addresses import inward
-from bundler.transfer.redirects import Lead
+from bundler.transfer.redirects import Hosts, Lead
 from bundler.transfer.store import Store
 from bundler.transfer.upstream import Upstream
 from tests.fakes import upstream as fake
@@ -32,7 +32,8 @@ def names(monkeypatch: pytest.MonkeyPatch, server: Server) -> dict[str, str]:
     peer = socket.socket.getpeername
 
     def resolve(host: str, *arguments: object, **options: object) -> object:
-        return genuine(known.get(host, host), *arguments, **options)  # type: ignore[arg-type]
+        numeric = options.get("flags") == socket.AI_NUMERICHOST  # which asks no server
+        return genuine(host if numeric else known.get(host, host), *arguments, **options)  # type: ignore[arg-type]
 
     class Socket(socket.socket):
         told: object = None
@@ -130,15 +131,116 @@ def test_who_is_inward_may_lead_inward(outside: Upstream, server: Server, names:
     server.put("/x", b"", away(f"http://localhost:{port}/y"), away(f"http://here.example:{port}/y"))
     server.put("/y", b"data")
     assert [outside.read(f"{server.url}/x", limit=100) for _ in range(2)] == [b"data"] * 2
-    server.put("/x", b"", away(f"http://127.0.0.1:{port}/y"))
-    assert outside.read(f"http://here.example:{port}/x", limit=100) == b"data"
+
+
+def test_a_host_of_the_config_that_is_inward_may_lead_inward(
+    tmp_path: Path, server: Server, names: dict[str, str]
+) -> None:
+    """What it is at is what it was connected to first; another answer of a name server's is no matter."""
+    port = server.url.rpartition(":")[2]
+    names["here.example"] = "127.0.0.1"
+    server.put("/x", b"", *[away(f"http://127.0.0.1:{port}/y")] * 2)
+    server.put("/y", b"data")
+    config = CONFIG.model_copy(update={"mirrors": {"https://dl.example/": f"http://here.example:{port}/"}})
+    with Upstream(config, base=tmp_path, store=Store(tmp_path / "store")) as outside:
+        assert outside.read("https://dl.example/x", limit=100) == b"data"
+        names["here.example"] = "203.0.113.1"
+        assert outside.read("https://dl.example/x", limit=100) == b"data"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0"])
+def test_a_name_of_the_profile_may_not_be_inward(
+    outside: Upstream, server: Server, names: dict[str, str], address: str
+) -> None:
+    """Another answers for it; the address itself, or the config, says that it is meant."""
+    names["repo.example"] = address
+    server.put("/x", b"secret")
+    with pytest.raises(FetchError) as caught:
+        outside.read(f"http://repo.example:{server.url.rpartition(':')[2]}/x", limit=100)
+    assert not server.seen
+    if address == "127.0.0.1":
+        assert "/x: its host is 127.0.0.1, this machine" in caught.value.message
+        assert "mirrors" in caught.value.hint
+
+
+def test_a_registry_whose_name_is_inward_is_refused(tmp_path: Path, server: Server, names: dict[str, str]) -> None:
+    names["registry.example"] = "127.0.0.1"
+    port = server.url.rpartition(":")[2]
+    with (
+        Upstream(CONFIG, base=tmp_path, store=Store(tmp_path / "store")) as outside,
+        pytest.raises(FetchError, match="this machine"),
+    ):
+        outside.registry(f"registry.example:{port}").manifest("org/app", "1")
+    assert not server.seen
+
+
+def test_an_origin_that_changes_its_address_leads_nowhere_inward(
+    outside: Upstream, server: Server, names: dict[str, str]
+) -> None:
+    """DNS rebinding: what the origin is was decided by the address that it was connected to."""
+    port = server.url.rpartition(":")[2]
+    names["evil.example"] = "203.0.113.1"
+    server.put("/first", b"", Fault(headers={"Connection": "close"}))
+    server.put("/x", b"", *[away(f"http://127.0.0.1:{port}/y")] * 3)
+    server.put("/y", b"secret")
+    outside.read("http://evil.example/first", limit=100)
+    genuine = socket.getaddrinfo
+
+    def rebound(host: str, *arguments: object, **options: object) -> object:
+        found = genuine(host, *arguments, **options)  # type: ignore[arg-type]
+        if host == "evil.example":
+            names[host] = "127.0.0.1"  # for whoever asks again
+        return found
+
+    socket.getaddrinfo = rebound  # type: ignore[assignment]
+    try:
+        with pytest.raises(FetchError, match="it leads to http://127"):
+            outside.read("http://evil.example/x", limit=100)
+    finally:
+        socket.getaddrinfo = genuine
+    assert not any(request.path == "/y" for request in server.seen)
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1", "http://[x/y", "http://mirror.example:x/", "http://%s.example/" % ("a" * 70)]
+)
+def test_a_location_that_is_no_url_is_an_error(outside: Upstream, server: Server, location: str) -> None:
+    server.put("/x", b"", *[away(location)] * 3)
+    with pytest.raises(FetchError):
+        outside.read(f"{server.url}/x", limit=100)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://127.0.0.1:1/x",
+        "https://localhost/x",
+        "https://127.1/",
+        "https://[::ffff:127.0.0.1]/",
+        "http://a.example/",
+        "https://me@a.example/",
+        "file:///etc/passwd",
+        "ftp://a.example/",
+        "https://[x/",
+        "https://a.example:x/",
+    ],
+)
+def test_a_document_leads_no_further_than_a_redirect(outside: Upstream, target: str) -> None:
+    with pytest.raises(FetchError, match=r"^https://mirror\.example/list: it leads to"):
+        outside.led("https://mirror.example/list", target)
+
+
+def test_a_document_leads_to_mirrors(outside: Upstream) -> None:
+    outside.led("https://mirror.example/list", "https://a.example/x")
+    outside.led("http://mirror.example/list", "http://10.0.0.1/x")
+    outside.led("http://127.0.0.1:1/list", "http://127.0.0.1:2/x")
 
 
 def test_private_networks_may_be_led_to() -> None:
     for address in ("10.1.2.3", "172.16.0.1", "192.168.1.1", "fd12::1", "100.64.0.1", "::ffff:10.0.0.1"):
         assert inward(address) is None
         host = f"[{address}]" if ":" in address else address
-        Lead("https://mirror.example/", "https://mirror.example/", f"https://{host}/x").check()
+        Lead("https://mirror.example/", "https://mirror.example/", f"https://{host}/x").check(Hosts())
 
 
 def test_what_is_encrypted_stays_so(tmp_path: Path, server: Server) -> None:

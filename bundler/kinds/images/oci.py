@@ -27,6 +27,7 @@ IMAGE_CONFIG_TYPES = frozenset(
 )
 
 MANIFEST_LIMIT = 4 << 20  # bytes; what registries must at least accept (OCI distribution-spec, "Pushing manifests")
+_LARGEST = 1 << 50  # bytes of a blob: more is no image, but a size that is made up
 REF_NAME = "org.opencontainers.image.ref.name"
 LICENCES = "org.opencontainers.image.licenses"
 
@@ -50,7 +51,7 @@ class Descriptor(_Document):
 
     media_type: str = Field(alias="mediaType")
     digest: Digest
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, le=_LARGEST, strict=True)
     platform: DescriptorPlatform | None = None
     urls: list[str] | None = None
     annotations: Annotations = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     TrustError for an image that is not signed as the profile demands; ProfileError for two images with one role on one
     platform.
     """
-    images = _resolve_all(_wanted(spec, targets), _keys(spec), upstream)
+    images = _resolve_all(_wanted(spec, targets), _keys(spec), _anonymous(spec), upstream)
     roles = {image.ref: image.role for image in spec.root if image.role}
     _refuse_collisions(images)
     _refuse_rivals(images, roles)
@@ -76,11 +76,20 @@ def _keys(spec: Spec) -> dict[Reference, dict[str, None]]:
     return keys
 
 
+def _anonymous(spec: Spec) -> frozenset[Reference]:
+    """The references that no entry would have asked for with a log-in."""
+    named = {image.ref for image in spec.root if not image.anonymous}
+    return frozenset(image.ref for image in spec.root) - named
+
+
 def _resolve_all(
-    wanted: Mapping[Reference, Wanted], keys: Mapping[Reference, Iterable[str]], upstream: Upstream
+    wanted: Mapping[Reference, Wanted],
+    keys: Mapping[Reference, Iterable[str]],
+    public: Container[Reference],
+    upstream: Upstream,
 ) -> list[Walk]:
     """Resolve several at once: most of the time is spent waiting for registries."""
-    walks = [Walk(one, upstream, tuple(keys[one])) for one in sorted(wanted, key=str)]
+    walks = [Walk(one, upstream, tuple(keys[one]), anonymous=one in public) for one in sorted(wanted, key=str)]
     with ThreadPoolExecutor(max_workers=upstream.config.jobs, thread_name_prefix="images") as pool:
         running = [pool.submit(walk.run, wanted[walk.reference]) for walk in walks]
         try:

@@ -65,6 +65,11 @@ class Image(StrictModel):
     )
 
     verify: Verify | None = Field(default=None, description="take it only if it is signed with cosign by this key")
+    anonymous: Literal[True] | None = Field(
+        default=None,
+        description="show its registry no log-in of podman's or docker's while resolving: it has to be public, or "
+        "bundler's config has to name the registry",
+    )
     role: Role | None = Field(default=None, description="registry: the admin host runs its registry out of this image")
 
     @model_validator(mode="before")

@@ -72,15 +72,17 @@ class Walk:
     holds manifests and blobs.
     """
 
-    def __init__(self, reference: Reference, upstream: Upstream, keys: Sequence[str] = ()) -> None:
-        """`keys` are the public keys, paths or URLs, that have to have signed it."""
+    def __init__(
+        self, reference: Reference, upstream: Upstream, keys: Sequence[str] = (), *, anonymous: bool = False
+    ) -> None:
+        """`keys` are the public keys, paths or URLs, that have to have signed it. An `anonymous` one is public."""
         self.reference = reference
         self.upstream_digest = ""
         self.manifests: list[ManifestEntry] = []
         self.objects: dict[str, Object] = {}
         self.platforms: frozenset[Platform] = frozenset()
         self.licence: str | None = None
-        self._registry = upstream.registry(reference.registry)
+        self._registry = upstream.registry(reference.registry, anonymous=anonymous)
         self._upstream = upstream
         self._keys = keys
         self._manifests_read = 0

@@ -19,7 +19,8 @@ from bundler.errors import FetchError, ResolveError
 from bundler.kinds.rpms.attributes import PACKAGE_NAME, PackageAttributes, RepositoryAttributes
 from bundler.kinds.rpms.keys import Keyring
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
-from bundler.kinds.rpms.modules import ModuleSpec, choose_streams, modular_packages, read_modules
+from bundler.kinds.rpms.modulemd import read_modules
+from bundler.kinds.rpms.modules import ModuleSpec, choose_streams, modular_packages
 from bundler.kinds.rpms.newest import newest
 from bundler.kinds.rpms.origin import Origin
 from bundler.kinds.rpms.primary import Package, read_packages
@@ -173,6 +174,8 @@ class _Listed(Protocol):
     @property
     def url(self) -> str: ...
     @property
+    def elsewhere(self) -> bool: ...
+    @property
     def checksum(self) -> Checksum: ...
     @property
     def size(self) -> int | None: ...
@@ -203,6 +206,8 @@ def _object(path: str, listed: _Listed, origin: Origin, upstream: Upstream) -> O
     Repositories list files that they lost, and a mirror holds what there is: None, with a warning, for such a file. In
     packages mode nothing may lack, and the fetch will say so.
     """
+    if listed.elsewhere:
+        upstream.led(origin.repomd.root, listed.url)
     size, sha256 = listed.size, listed.checksum.sha256
     mirror = origin.repo.mode == "mirror"
     try:

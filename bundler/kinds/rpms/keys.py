@@ -12,6 +12,8 @@ from pysequoia.packet import PacketPile, Tag
 from bundler.errors import ProfileError
 from bundler.kinds.rpms.attributes import KeyAttributes
 from bundler.kinds.rpms.openpgp import tag_of
+from bundler.kinds.rpms.packets import packets
+from bundler.limits import LimitExceeded
 from bundler.model.items import Item, Object
 from bundler.model.target import Target
 
@@ -77,9 +79,12 @@ def read_fingerprints(content: bytes, what: str) -> tuple[str, ...]:
     Raises ProfileError when there is none, or a secret key among them: that one must not travel.
     """
     try:
-        certificates = pysequoia.Cert.split_bytes(content)
-        secret = _holds_secret(content)
-    except RuntimeError as error:
+        read = packets(content)
+        certificates = pysequoia.Cert.split_bytes(read)
+        secret = _holds_secret(read)
+    except LimitExceeded as error:
+        raise error.of(ProfileError, f"gpgkey {what}") from None
+    except (RuntimeError, ValueError) as error:
         raise ProfileError(f"gpgkey {what} is no OpenPGP key: {str(error).splitlines()[0]}", hint=_HINT) from None
     if not certificates:
         raise ProfileError(f"gpgkey {what} is no OpenPGP key: it holds no certificate", hint=_HINT)
@@ -97,9 +102,7 @@ def takes_sha1(target: Target) -> bool:
 
 
 def _holds_secret(content: bytes) -> bool:
-    packets = PacketPile.from_bytes(content)  # of armored blocks it reads the first alone
-    secret = (Tag.SecretKey, Tag.SecretSubkey)
-    return b"PRIVATE KEY BLOCK" in content or any(tag_of(packet) in secret for packet in packets)
+    return any(tag_of(packet) in (Tag.SecretKey, Tag.SecretSubkey) for packet in PacketPile.from_bytes(content))
 
 
 def _file_name(location: str) -> str:

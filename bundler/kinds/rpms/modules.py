@@ -1,28 +1,26 @@
 """Module streams, as dnf treats them: which are active, which packages that hides, and a subset's modules.yaml.
 
 dnf hides every artifact of a stream that is neither enabled nor default, and an active stream hides the packages of
-the same name (or that provide it) from outside the stream. Formats: modulemd v1 and v2, modulemd-defaults v1
-(https://github.com/fedora-modularity/libmodulemd/tree/main/yaml_specs). Other documents do not change what dnf chooses.
+the same name (or that provide it) from outside the stream.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import solv
 import yaml
 
-from bundler import yaml_bounds
 from bundler.errors import ResolveError
-from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata, opened
+from bundler.kinds.rpms.decided import decided
+from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata
+from bundler.kinds.rpms.modulemd import ModuleIndex, Stream, documents, read_modules
 from bundler.kinds.rpms.sack import SOURCE_ARCHES, new_pool, new_solver, reasons
-from bundler.limits import LimitExceeded
 
-# BaseLoader reads every scalar as text: a stream written as 1.10 must not become the number 1.1.
-_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _MODULE_SPEC = re.compile(r"(?P<name>[\w.+-]+)(:(?P<stream>[\w.+-]+))?(/(?P<profile>[\w.+-]+))?")
 
 
@@ -44,75 +42,12 @@ class ModuleSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """One build of a module's stream: one modulemd document. `requires` maps modules to their accepted streams."""
-
-    repo: str
-    name: str
-    stream: str
-    version: int
-    context: str
-    static_context: bool
-    arch: str
-    requires: tuple[tuple[str, tuple[str, ...]], ...]
-    artifacts: frozenset[NEVRA]
-    demodularized: frozenset[str]
-    profiles: Mapping[str, tuple[str, ...]]
-
-    @property
-    def name_stream(self) -> str:
-        return f"{self.name}:{self.stream}"
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """A module's default stream, if it has one, and each stream's default profiles."""
-
-    stream: str | None
-    profiles: Mapping[str, tuple[str, ...]]
-    modified: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleIndex:
-    """All streams of some repositories, in the order of their repositories, and the merged defaults by module."""
-
-    streams: tuple[Stream, ...]
-    defaults: Mapping[str, Defaults]
-
-    def streams_of(self, module: str) -> tuple[str, ...]:
-        return tuple(sorted({stream.stream for stream in self.streams if stream.name == module}))
-
-    def default_stream(self, module: str) -> str | None:
-        defaults = self.defaults.get(module)
-        return defaults.stream if defaults else None
-
-
-@dataclass(frozen=True, slots=True)
 class ModularFilter:
     """What the modules rule lets through: `shown`, and else neither `hidden` nor what is called or provides `names`."""
 
     shown: frozenset[NEVRA]
     hidden: frozenset[NEVRA]
     names: frozenset[str]
-
-
-def read_modules(repos: Iterable[RepoMetadata]) -> ModuleIndex:
-    """Read the modules.yaml of each repository that has one.
-
-    Raises ResolveError naming a repository whose file is damaged.
-    """
-    streams: list[Stream] = []
-    defaults: dict[str, Defaults] = {}
-    for repo in repos:
-        found: list[Stream] = []
-        for _, kind, data in _documents(repo):
-            if kind == "modulemd":
-                found.append(_stream(repo, data))
-            elif kind == "modulemd-defaults" and "module" in data:
-                _merge(defaults, data)
-        streams += sorted(found, key=lambda stream: stream.name)
-    return ModuleIndex(tuple(streams), defaults)
 
 
 def choose_streams(index: ModuleIndex, specs: Iterable[ModuleSpec]) -> dict[str, str]:
@@ -159,18 +94,25 @@ def active_streams(
         return ()
     pool = new_pool(arch)
     names = _add_streams(pool, index, platforms)
-    problems: list[Any] = []
-    for weak_defaults, best in ((False, True), (True, True), (True, False)):
-        solver = new_solver(pool)
-        problems = solver.solve(_module_jobs(pool, wanted, enabled, weak_defaults=weak_defaults, best=best))
-        if not problems:
-            chosen = {solvable.name for solvable in solver.transaction().newsolvables()}
-            return tuple(stream for stream, name in zip(index.streams, names, strict=True) if name in chosen)
+
+    def solved() -> tuple[str, list[str]]:
+        """What stands in the way, or the names of the streams' packages that are chosen."""
+        problems: list[Any] = []
+        for weak_defaults, best in ((False, True), (True, True), (True, False)):
+            solver = new_solver(pool)
+            problems = solver.solve(_module_jobs(pool, wanted, enabled, weak_defaults=weak_defaults, best=best))
+            if not problems:
+                return "", [solvable.name for solvable in solver.transaction().newsolvables()]
+        return reasons(problems), []
+
+    unsolved, chosen = decided(solved, "the dependencies of module streams")
+    if not unsolved:
+        return tuple(stream for stream, name in zip(index.streams, names, strict=True) if name in chosen)
     raise ResolveError(
         "these module streams do not go together: "
         + ", ".join(f"{name}:{stream}" for name, stream in sorted(enabled.items()))
         + "; "
-        + reasons(problems),
+        + unsolved,
         hint="choose streams that agree on what they require",
     )
 
@@ -210,20 +152,20 @@ def modular_packages(
     enabled = choose_streams(index, [spec for spec in map(ModuleSpec.parse, modules) if spec.name in present])
     kept = _streams_kept(index, frozenset(chosen))
     names = {name for name, _ in kept}
-    documents: list[bytes] = []
+    taken: list[bytes] = []
     here: set[str] = set()
-    for text, kind, data in _documents(repo):
+    for text, kind, data in documents(repo):
         if kind == "modulemd":
             name = data["name"]
             concerned = (name, data["stream"]) in kept
         else:
-            name = data.get("module", "")
+            name = str(data.get("module", ""))
             concerned = name in names and not (kind == "modulemd-defaults" and name in enabled)
         if concerned:
-            documents.append(text)
+            taken.append(text)
             here.add(name)
-    documents += [_defaults_document(index, name, enabled[name]) for name in sorted(enabled.keys() & here)]
-    return b"".join(documents) or None
+    taken += [_defaults_document(index, name, enabled[name]) for name in sorted(enabled.keys() & here)]
+    return b"".join(taken) or None
 
 
 def _streams_kept(index: ModuleIndex, chosen: Collection[NEVRA]) -> set[tuple[str, str]]:
@@ -253,90 +195,6 @@ def _defaults_document(index: ModuleIndex, module: str, stream: str) -> bytes:
     return yaml.safe_dump(document, explicit_start=True, explicit_end=True, sort_keys=False).encode()
 
 
-def _documents(repo: RepoMetadata) -> Iterator[tuple[bytes, str, dict[str, Any]]]:
-    """Each document of a repository's modules.yaml: its text, its kind, and its data with every scalar as text."""
-    if repo.modules is None:
-        return
-    with opened(repo, repo.modules, "modules") as lines:
-        for text in _split(lines):
-            try:
-                yaml_bounds.check(text)
-                document = yaml.load(text, Loader=_Loader)  # noqa: S506 (it makes text, lists and mappings only)
-            except yaml.YAMLError as error:
-                raise _damaged(repo, str(error)) from error
-            except LimitExceeded as error:
-                raise error.of(ResolveError, f"repository {repo.id}: {repo.modules.name}") from None
-            if document is None:
-                continue
-            if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
-                raise _damaged(repo, "a document has no data")
-            yield text, str(document.get("document")), document["data"]
-
-
-def _split(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The YAML documents of a stream. `---` begins a document even inside a block scalar (YAML 1.2, 9.1.2)."""
-    text: list[bytes] = []
-    for line in lines:
-        if line.startswith(b"---") and text:
-            yield b"".join(text)
-            text = []
-        text.append(line)
-    yield b"".join(text)
-
-
-def _damaged(repo: RepoMetadata, why: str) -> ResolveError:
-    return ResolveError(f"repository {repo.id}: its modules metadata is damaged: {why}", hint="tell whoever runs it")
-
-
-def _stream(repo: RepoMetadata, data: dict[str, Any]) -> Stream:
-    try:
-        return Stream(
-            repo=repo.id,
-            name=data["name"],
-            stream=data["stream"],
-            version=int(data["version"]),
-            context=data.get("context", ""),
-            static_context=data.get("static_context") == "true",
-            arch=data.get("arch", "noarch"),
-            requires=tuple(_requires(data.get("dependencies") or ())),
-            artifacts=frozenset(_artifacts((data.get("artifacts") or {}).get("rpms") or ())),
-            demodularized=frozenset((data.get("demodularized") or {}).get("rpms") or ()),
-            profiles={
-                name: tuple((profile or {}).get("rpms") or ()) for name, profile in (data.get("profiles") or {}).items()
-            },
-        )
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise _damaged(repo, f"module {data.get('name')}:{data.get('stream')}: {error!r}") from error
-
-
-def _requires(dependencies: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Version 2 has a list of dependencies with lists of streams, version 1 one dependency with one stream each."""
-    for dependency in [dependencies] if isinstance(dependencies, dict) else dependencies:
-        for module, streams in (dependency.get("requires") or {}).items():
-            yield module, (streams,) if isinstance(streams, str) else tuple(streams)
-
-
-def _artifacts(rpms: Iterable[str]) -> Iterator[NEVRA]:
-    for rpm in rpms:
-        try:
-            yield NEVRA.parse(rpm)
-        except ValueError:
-            continue  # libdnf passes over what is no NEVRA, too
-
-
-def _merge(defaults: dict[str, Defaults], data: dict[str, Any]) -> None:
-    """Add a repository's defaults: the newer document wins; equally new ones that differ in stream leave none."""
-    module = data["module"]
-    profiles = {stream: tuple(names) for stream, names in (data.get("profiles") or {}).items()}
-    new = Defaults(data.get("stream") or None, profiles, int(data.get("modified") or 0))
-    old = defaults.get(module)
-    if old is None or old.modified < new.modified:
-        defaults[module] = new
-    elif old.modified == new.modified:
-        stream = new.stream if old.stream == new.stream else None
-        defaults[module] = Defaults(stream, {**old.profiles, **new.profiles}, new.modified)
-
-
 def _add_streams(pool: Any, index: ModuleIndex, platforms: Iterable[str]) -> list[str]:
     """Make each stream, and each platform, a package of `pool`, as libdnf does; the names of the streams' packages.
 
@@ -355,14 +213,12 @@ def _add_streams(pool: Any, index: ModuleIndex, platforms: Iterable[str]) -> lis
         names.append(f"{one.name_stream}:{one.context if one.static_context else context}")
         solvable = _add_module(pool, repo, one.name, one.stream, names[-1], str(one.version), one.arch)
         for module, streams in one.requires:
+            named = pool.Dep(f"module({module})")
             for stream in streams:
                 if stream.startswith("-"):
                     solvable.add_conflicts(pool.Dep(f"module({module}:{stream[1:]})"))
-            accepted = [f"module({module}:{stream})" for stream in streams if not stream.startswith("-")]
-            if len(accepted) > 1:
-                solvable.add_requires(pool.parserpmrichdep(f"({' or '.join(accepted)})"))
-            else:
-                solvable.add_requires(pool.Dep(accepted[0] if accepted else f"module({module})"))
+            accepted = [pool.Dep(f"module({module}:{stream})") for stream in streams if not stream.startswith("-")]
+            solvable.add_requires(reduce(lambda one, other: one.Rel(solv.REL_OR, other), accepted or [named]))
     pool.createwhatprovides()
     return names
 

@@ -13,7 +13,7 @@ from typing import Any
 import solv
 
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata
-from bundler.kinds.rpms.modules import Stream, read_modules
+from bundler.kinds.rpms.modulemd import Stream, read_modules
 from bundler.kinds.rpms.primary import Package
 
 

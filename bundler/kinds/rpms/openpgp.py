@@ -21,6 +21,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa, utils
 from pysequoia.packet import Packet, PacketPile, Tag
 
+from bundler.kinds.rpms.packets import packets
+from bundler.limits import LimitExceeded
+
 _RSA, _DSA, _ECDSA, _EDDSA, _ED25519 = frozenset({1, 3}), 17, 19, 22, 27
 _SHA1 = 2
 _HASHES: dict[int, hashes.HashAlgorithm] = {
@@ -35,6 +38,7 @@ _CURVES: dict[bytes, ec.EllipticCurve] = {
     bytes.fromhex("2b81040022"): ec.SECP384R1(),
     bytes.fromhex("2b81040023"): ec.SECP521R1(),
 }
+_UNREADABLE = (RuntimeError, ValueError, LimitExceeded)
 _BINARY = 0  # the type of a signature over bytes as they are
 
 
@@ -65,8 +69,8 @@ class Keys:
         self._sha1 = sha1
         self._bodies: dict[str, bytes] = {}
         for content in files:
-            with suppress(RuntimeError):
-                for certificate in pysequoia.Cert.split_bytes(content):
+            with suppress(*_UNREADABLE):
+                for certificate in pysequoia.Cert.split_bytes(packets(content)):
                     self._add(certificate)
 
     def _add(self, certificate: pysequoia.Cert) -> None:
@@ -114,8 +118,11 @@ def tag_of(packet: Packet) -> Tag | None:
 
 def _signatures(signature: bytes) -> list[_Signature]:
     try:
-        return [_parse(packet) for packet in PacketPile.from_bytes(signature) if tag_of(packet) == Tag.Signature]
-    except (RuntimeError, IndexError):
+        pile = PacketPile.from_bytes(packets(signature))
+        return [_parse(packet) for packet in pile if tag_of(packet) == Tag.Signature]
+    except SignatureError:
+        raise
+    except (*_UNREADABLE, IndexError):
         raise SignatureError("is no OpenPGP signature") from None
 
 

@@ -26,8 +26,9 @@ _PACKED = Limit("a metadata file", 1 << 30)
 _CHUNK = 1 << 20
 
 
-def fetch_record(upstream: Upstream, record: Record, folder: Path, what: str) -> Path:
-    """The metadata file of `record`, fetched into `folder` and verified, and not larger inside than it may be.
+def fetch_record(upstream: Upstream, root: str, record: Record, folder: Path, what: str) -> Path:
+    """The metadata file of `record`, which the repository at `root` lists, fetched into `folder` and verified, and not
+    larger inside than it may be.
 
     Raises FetchError, IntegrityError; ResolveError for what is too large, or damaged, inside.
     """
@@ -35,6 +36,8 @@ def fetch_record(upstream: Upstream, record: Record, folder: Path, what: str) ->
     try:
         if record.size is not None:
             _PACKED.check(record.size)
+        if record.elsewhere:
+            upstream.led(root, record.url)
         upstream.download(record.url, file, size=record.size, sha256=record.checksum.sha256, limit=_PACKED)
         if record.checksum.sha256 is None:
             record.checksum.check(file, f"{what}: {record.path}")
@@ -59,7 +62,7 @@ def fetch_first(upstream: Upstream, repomd: Repomd, types: Sequence[str], folder
     listed = [repomd.records[type_] for type_ in types if type_ in repomd.records]
     for record in listed:
         try:
-            return fetch_record(upstream, record, folder, what)
+            return fetch_record(upstream, repomd.root, record, folder, what)
         except FetchError as error:
             if not error.absent:
                 raise

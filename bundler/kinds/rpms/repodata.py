@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _REPOMD_LIMIT = 4 * 1024 * 1024
 _LIST_LIMIT = 4 * 1024 * 1024
 _MIRRORS_TRIED = 8
+_MIRRORS_LISTED = 1000  # whose addresses are looked at
 _DIGITS = 18
 
 # repomd.xml's names of checksums, to hashlib's. `sha` is what yum of old wrote for sha1.
@@ -150,17 +151,25 @@ def open_repository(
     """
     if url is not None:
         return _read_repomd(upstream, what, _root_of(url), None)
-    if metalink is not None:
-        roots, promised = parse_metalink(upstream.read(metalink, limit=_LIST_LIMIT), what)
-    else:
-        roots, promised = parse_mirrorlist(upstream.read(str(mirrorlist), limit=_LIST_LIMIT), what), None
-    return _first_that_works(roots, lambda root: _read_repomd(upstream, what, root, promised), what)
+    address = metalink or str(mirrorlist)
+    listed = upstream.read(address, limit=_LIST_LIMIT)
+    roots, promised = parse_metalink(listed, what) if metalink else (parse_mirrorlist(listed, what), None)
+    return _first_that_works(
+        roots, lambda root: upstream.led(address, root), lambda root: _read_repomd(upstream, what, root, promised), what
+    )
 
 
-def _first_that_works(roots: Sequence[str], attempt: Callable[[str], Repomd], what: str) -> Repomd:
+def _first_that_works(
+    roots: Sequence[str], check: Callable[[str], None], attempt: Callable[[str], Repomd], what: str
+) -> Repomd:
     failure: FetchError | ResolveError | IntegrityError | None = None
-    for root in roots[:_MIRRORS_TRIED]:
+    tried = 0
+    for root in roots[:_MIRRORS_LISTED]:
         try:
+            check(root)
+            tried += 1
+            if tried > _MIRRORS_TRIED:
+                break
             return attempt(root)
         except (FetchError, ResolveError, IntegrityError) as error:
             log.warning("%s: mirror %s left aside: %s", what, root, error.message)

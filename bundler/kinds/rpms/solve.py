@@ -17,17 +17,10 @@ import solv
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.comps import Comps, GroupPackage
+from bundler.kinds.rpms.decided import decided
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
-from bundler.kinds.rpms.modules import (
-    ModularFilter,
-    ModuleIndex,
-    ModuleSpec,
-    Stream,
-    active_streams,
-    choose_streams,
-    modular_filter,
-    read_modules,
-)
+from bundler.kinds.rpms.modulemd import ModuleIndex, Stream, read_modules
+from bundler.kinds.rpms.modules import ModularFilter, ModuleSpec, active_streams, choose_streams, modular_filter
 from bundler.kinds.rpms.sack import Package, Sack, is_glob, new_solver, reasons
 
 _log = logging.getLogger(__name__)
@@ -96,18 +89,26 @@ def _solve(sack: Sack, jobs: Sequence[Any], *, weak_deps: bool) -> list[Package]
     if weak_deps:
         how = solv.Job.SOLVER_SOLVABLE | solv.Job.SOLVER_EXCLUDEFROMWEAK
         terms += [pool.Job(how, number) for number in sorted(_declined(sack))]
-    solver = new_solver(pool, weak_deps=weak_deps)
-    problems = solver.solve([*jobs, *terms])
-    if problems:
+
+    def solved() -> tuple[str, str, list[int]]:
+        """What stands in the way; else what stands in the way of the newest, and the ids of what is installed."""
+        solver = new_solver(pool, weak_deps=weak_deps)
+        if problems := solver.solve([*jobs, *terms]):
+            return reasons(problems), "", []
+        strict = new_solver(pool, weak_deps=weak_deps)
+        newest = [pool.Job(job.how | solv.Job.SOLVER_FORCEBEST, job.what) for job in jobs]
+        older = reasons(strict.solve([*newest, *terms]))
+        return "", older, [solvable.id for solvable in solver.transaction().newsolvables()]
+
+    unsolved, older, chosen = decided(solved, f"the dependencies of the packages for {sack.arch}")
+    if unsolved:
         raise ResolveError(
-            f"the packages cannot be installed together on {sack.arch}: {reasons(problems)}",
+            f"the packages cannot be installed together on {sack.arch}: {unsolved}",
             hint="add the repository or the module stream that has what is missing, or drop one of the packages",
         )
-    strict = new_solver(pool, weak_deps=weak_deps)
-    newest = [pool.Job(job.how | solv.Job.SOLVER_FORCEBEST, job.what) for job in jobs]
-    if problems := strict.solve([*newest, *terms]):
-        _log.warning("not the newest of every package: %s", reasons(problems))
-    return [sack.packages[solvable.id] for solvable in solver.transaction().newsolvables()]
+    if older:
+        _log.warning("not the newest of every package: %s", older)
+    return [sack.packages[number] for number in chosen]
 
 
 def _word(sack: Sack, index: ModuleIndex, word: str) -> list[list[int]]:
@@ -133,7 +134,7 @@ def _group_package(sack: Sack, package: GroupPackage) -> Iterator[Any]:
     if not named:
         _log.warning("no repository has the group package %s for %s", package.name, sack.arch)
     elif package.condition:
-        rich = sack.pool.parserpmrichdep(f"({package.name} if {package.condition})")
+        rich = sack.pool.Dep(package.name).Rel(solv.REL_COND, sack.pool.Dep(package.condition))
         yield sack.pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, rich.id)
     else:
         yield _install(sack, _candidates(sack, named, obsoleting=True))

@@ -24,7 +24,7 @@ def ask(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> Iterator
     yield "requirements", partial(gather, spec.requirements, spec.constraints, read)
     index = choose_index(spec.index_url, upstream.config, upstream.mirrored)
     # A log-in out of pip's own configuration is pip's alone.
-    if index.credentials is None or configured(upstream.config, index.netloc) is not None:
+    if index.credentials is None or configured(upstream.config, index.url) is not None:
         yield f"index {index.url}", partial(_reach, f"{index.url.rstrip('/')}/pip/", upstream)
 
 

@@ -14,7 +14,6 @@ from bundler.kinds.wheels.metadata import CoreMetadata
 from bundler.kinds.wheels.pip import Pip
 from bundler.kinds.wheels.requirements import Inputs
 from bundler.kinds.wheels.spec import WHEEL
-from bundler.transfer.redirects import Lead
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def lock(
     `sources` and `built` are as `Pip.lock` has them. Raises ResolveError, FetchError.
     """
     try:
-        return _checked(*pip.lock(environment, inputs, sources=sources, built=built or {}), inputs, pip.index)
+        return _checked(*pip.lock(environment, inputs, sources=sources, built=built or {}), inputs, pip)
     except ResolveError:
         if sources is not None:
             _name_source_only(environment, inputs, pip, sources)
@@ -62,7 +61,7 @@ def lock(
 def _name_source_only(environment: Environment, inputs: Inputs, pip: Pip, sources: frozenset[str]) -> None:
     """Raise ResolveError, naming them all, if packages without a wheel are why the rest does not satisfy `inputs`."""
     try:
-        packages = _checked(*pip.lock(environment, inputs, sources=None), inputs, pip.index)
+        packages = _checked(*pip.lock(environment, inputs, sources=None), inputs, pip)
     except ResolveError:
         return  # something else is wrong: the first reason stands
     found = [package for package in packages if not package.is_wheel and package.metadata.project not in sources]
@@ -75,7 +74,7 @@ def _name_source_only(environment: Environment, inputs: Inputs, pip: Pip, source
         )
 
 
-def _checked(pins: Iterable[Pin], choices: Iterable[Choice], inputs: Inputs, index: str) -> list[Package]:
+def _checked(pins: Iterable[Pin], choices: Iterable[Choice], inputs: Inputs, pip: Pip) -> list[Package]:
     """The packages that pip chose.
 
     Raises FetchError where the index states another digest than for the lock, or leads where it may not.
@@ -88,14 +87,14 @@ def _checked(pins: Iterable[Pin], choices: Iterable[Choice], inputs: Inputs, ind
                 f"wheels: the index changed its mind about {choice.name} {choice.version} between two answers",
                 hint="run it again",
             )
-        author = inputs.named.get(choice.url, index)
+        author = inputs.named.get(choice.url, pip.index)
         if author != choice.url and choice.url.startswith("file:"):
             raise FetchError(
                 f"wheels: {author}: it leads to {choice.url}, a file of this machine",
                 hint="name that file in the profile, if it is meant",
             )
         if author != choice.url:
-            Lead(author, author, choice.url).check()
+            pip.led(author, choice.url)
         packages.append(
             Package(CoreMetadata.of_report(choice.metadata), choice.url, choice.file_name, choice.sha256, choice.size)
         )

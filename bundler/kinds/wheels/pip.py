@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -70,10 +70,13 @@ class Pip:
         index: Index,
         config: Config,
         scratch: Path,
+        led: Callable[[str, str], None],
         stop: threading.Event | None = None,
         witness: Witness | None = None,
     ) -> None:
-        """`stop`, once set, ends what runs. The `witness` hears which pages of the index a lock was made of."""
+        """`led` is `Upstream.led`. `stop`, once set, ends what runs. The `witness` hears which pages of the index a
+        lock was made of."""
+        self.led = led
         self._index = index
         self._patience = config.retries.timeout
         self._witness = witness or Witness()

@@ -56,9 +56,9 @@ def resolve(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> tupl
     inputs = gather(spec.requirements, spec.constraints, lambda location: upstream.read(location, limit=LIMIT))
     refuse_sources(inputs, spec.sources)
     index = choose_index(spec.index_url, upstream.config, upstream.mirrored)
-    if index.credentials is not None and configured(upstream.config, index.netloc) is None:
+    if index.credentials is not None and configured(upstream.config, index.url) is None:
         upstream.witness.doubts()  # a log-in out of pip's own configuration is pip's alone: nobody else can ask again
-    pip = Pip(index, upstream.config, upstream.scratch, upstream.stopped, upstream.witness)
+    pip = Pip(index, upstream.config, upstream.scratch, upstream.led, upstream.stopped, upstream.witness)
     sandbox = Sandbox(upstream.scratch, upstream.stopped)
     builder = Builder(pip, partial(_download, upstream), sandbox, upstream.scratch, spec.sources)
     locks = _locks(wanted, _by_mirror(inputs, upstream), pip, builder, upstream, spec.sources)

@@ -47,7 +47,7 @@ def choose_index(wanted: str | None, config: Config, mirrored: Callable[[str], s
     clean, ours = without_credentials(mirror), mirror != url
     if parts.username:
         return Index(clean, (unquote(parts.username), unquote(parts.password or "")), ours)
-    login = configured(config, parts.netloc)
+    login = configured(config, clean)
     if login is None:
         return Index(clean, ours=ours)
     # An index's token is the password of this user (https://pypi.org/help/#apitoken).

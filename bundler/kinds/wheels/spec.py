@@ -9,7 +9,6 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from pydantic import Field, StringConstraints, field_validator
 
-from bundler.kinds.wheels.dependency import dependency
 from bundler.model.store_names import ProjectName
 from bundler.model.target import StrictModel
 
@@ -91,16 +90,6 @@ class Spec(StrictModel):
             return None
         major, minor = self.glibc.split(".")
         return int(major), int(minor)
-
-
-def check_by_name(entry: str) -> None:
-    """Raise ValueError unless `entry` is a requirement of a package by its name: no URL, no path, no requirements file.
-
-    It is for lines that a recipe finds in an upstream's tree: they may not lead to what this machine can read.
-    """
-    dependency(entry)
-    if names_file(entry):
-        raise ValueError(f"{entry!r} names a file, where only a name and versions may stand")
 
 
 def check_requirement(entry: str, *, ours: bool = True) -> None:

@@ -17,6 +17,7 @@ from bundler.recipes.kubespray import needs, offline
 from bundler.recipes.kubespray.attributes import CarriedChart, KubesprayAttributes
 from bundler.recipes.kubespray.machine import facts, takes_rpms
 from bundler.recipes.kubespray.needs import File, Image
+from bundler.recipes.kubespray.public import Public
 from bundler.recipes.kubespray.spec import RELEASE, Spec
 from bundler.recipes.kubespray.tree import (
     DEFAULTS,
@@ -63,16 +64,16 @@ def expand(spec: Spec, targets: tuple[Target, ...], upstream: Upstream) -> Expan
         )
     tree, source = _tree(spec, upstream)
     own = _own_variables(spec, upstream)
-    layers = Layers(tree, own)
-    platforms = [_platform(layers, target, tree, everything=spec.select == "all") for target in targets]
+    layers, public = Layers(tree, own), Public(tree.origin, own)
+    platforms = [_platform(layers, public, target, tree, everything=spec.select == "all") for target in targets]
     variables = _site_variables(layers, platforms, everything=spec.select == "all")
     chart = needs.cilium_chart(layers.of(targets[0]), everything=spec.select == "all")
     images = _unique(image.reference for platform in platforms for image in platform.images)
     sections: dict[str, Json] = {
         "rpms": _rpms(platforms),
-        "images": [*images],
-        "wheels": {"python": [*spec.python], "requirements": [*tree.requirements]},
-        "files": [source, *_files(platforms), *([chart.url] if chart else [])],
+        "images": [image if public.says(image) else {"ref": image, "anonymous": True} for image in images],
+        "wheels": {"python": [*spec.python], "requirements": [*public.requirements(tree.requirements)]},
+        "files": [source, *_files(platforms), *([public.url(chart.url)] if chart else [])],
     }
     attributes = KubesprayAttributes(
         tree=_place(source),
@@ -148,14 +149,19 @@ class Layers:
         return Variables((self._vars, overrides or {}, self._own, facts(target), self._defaults), self.origin)
 
 
-def _platform(layers: Layers, target: Target, tree: Tree, *, everything: bool) -> Platform:
+def _platform(layers: Layers, public: Public, target: Target, tree: Tree, *, everything: bool) -> Platform:
     variables = layers.of(target)
     needs.refuse_what_is_not_carried(variables)
     for warning in needs.warnings(variables):
         log.warning("kubespray: %s", warning)
     listed = tree.variables(PACKAGES).get("pkgs", {})
     names = needs.packages(variables, listed) if takes_rpms(target) else []
-    return Platform(target, *_collect(variables, everything=everything), tuple(names))
+    files, images = _collect(variables, everything=everything)
+    for file in files:
+        public.url(file.url)
+    for image in images:
+        public.image(image.reference)
+    return Platform(target, files, images, tuple(names))
 
 
 def _collect(variables: Variables, *, everything: bool) -> tuple[tuple[File, ...], tuple[Image, ...]]:

@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 # Kubespray's own take a six-hundredth of it, and some hundred characters.
 _BUDGET = 8_000_000
-_TEMPLATE = 16 << 10  # characters
+TEMPLATE_LIMIT = 16 << 10  # characters
 TEXT_LIMIT = 1 << 20
 _CHARACTERS = 16  # that weigh as much as a number
 _CALL = 1000  # what one takes, were it of a macro that does nothing
@@ -101,8 +101,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def compile(self, source: Any, *arguments: Any, **options: Any) -> Any:
         """As Jinja's. Raises SecurityError for a template that is too long to be one of variables."""
-        if len(source) > _TEMPLATE:
-            raise SecurityError(f"it exceeds the limit of {_TEMPLATE} characters for a template")
+        if len(source) > TEMPLATE_LIMIT:
+            raise SecurityError(f"it exceeds the limit of {TEMPLATE_LIMIT} characters for a template")
         self._round = max(self._round, 1 + len(source) // _CHARACTERS)
         return super().compile(source, *arguments, **options)
 

@@ -31,9 +31,23 @@ FURTHER_DEFAULTS = (
 _NEEDED = (*DEFAULTS, *ROLE_VARS, PACKAGES, REQUIREMENTS)
 _WANTED = {*_NEEDED, *FURTHER_DEFAULTS, _GALAXY}
 _FILE_LIMIT = 8 << 20
+_COMPUTED = frozenset(f"tag:yaml.org,2002:{sort}" for sort in ("int", "float", "timestamp"))
+_LONGEST = 100  # characters of a number
 PACKED = Limit("a source archive", 1 << 30)
 _MEMBERS = Limit("the members of a source archive", 100_000, "members")
 _UNPACKED = Limit("a source archive, decompressed", 2 << 30)
+
+
+class _Loader(yaml.CSafeLoader):
+    """Whose numbers and dates are short: one of 59:59:59… takes time by its square, and 2001-13-45 is none."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag in _COMPUTED and len(node.value) > _LONGEST:
+            raise yaml.constructor.ConstructorError(None, None, f"a number of {len(node.value)} characters")
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +107,7 @@ def parse_variables(data: bytes, what: str) -> dict[str, Any]:
     """A YAML file of variables. Raises ProfileError, calling it `what`, when it is none."""
     try:
         yaml_bounds.check(data)
-        found = yaml.load(data, Loader=yaml.CSafeLoader)
+        found = yaml.load(data, Loader=_Loader)  # noqa: S506 (it is a safe one)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(
             f"{what}: not YAML: {' '.join(str(error).split())}", hint="mend the file, or take another source"

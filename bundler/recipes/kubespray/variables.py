@@ -23,11 +23,12 @@ from jinja2.runtime import Context
 from jinja2.utils import missing
 
 from bundler.errors import ProfileError
-from bundler.recipes.kubespray.sandbox import TEXT_LIMIT, Sandbox
+from bundler.recipes.kubespray.sandbox import TEMPLATE_LIMIT, TEXT_LIMIT, Sandbox
 
 _LONE_NAME = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
-_LITERALS = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
-_EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+# What is not closed goes on to the end, and is looked at once; Jinja refuses it.
+_LITERALS = re.compile(r"""("(?:[^"\\]|\\.)*+(?:"|\\?\Z)|'(?:[^'\\]|\\.)*+(?:'|\\?\Z))""", re.DOTALL)
+_EXPRESSION = re.compile(r"\{\{.*?(?:\}\}|\Z)|\{%.*?(?:%\}|\Z)", re.DOTALL)
 _DEEPEST = 60  # variables within variables
 _SHOWN = 200  # characters of a template in a message
 _MISSING = object()
@@ -178,7 +179,7 @@ def _has_template(value: Any) -> bool:
 
 def _with_backslashes(text: str) -> str:
     """A backslash within an expression's literal stands for itself, as in YAML, where Jinja takes it for an escape."""
-    if "\\" not in text:
+    if "\\" not in text or len(text) > TEMPLATE_LIMIT:  # which is refused as a template
         return text
     return _EXPRESSION.sub(lambda code: _LITERALS.sub(lambda quoted: quoted[0].replace("\\", "\\\\"), code[0]), text)
 

@@ -18,7 +18,7 @@ import pytest
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.extras import updateinfo_for
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata, limit_of, opened
-from bundler.kinds.rpms.modules import read_modules
+from bundler.kinds.rpms.modulemd import read_modules
 from bundler.kinds.rpms.primary import read_packages
 from bundler.limits import Limit
 

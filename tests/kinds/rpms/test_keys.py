@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import base64
+import resource
+import struct
+import zlib
 from pathlib import Path
 
 import pysequoia
@@ -7,6 +11,9 @@ import pytest
 
 from bundler.errors import ProfileError
 from bundler.kinds.rpms.keys import Keyring, read_fingerprints
+from bundler.kinds.rpms.openpgp import Keys, SignatureError
+from bundler.kinds.rpms.packets import packets
+from bundler.limits import LimitExceeded
 
 from .conftest import Bench
 
@@ -53,3 +60,56 @@ def test_each_key_is_carried_once_and_names_do_not_meet(shared: Path, bench: Ben
 def test_a_key_that_is_not_there(bench: Bench) -> None:
     with pytest.raises(ProfileError, match="no such file"):
         Keyring(bench.upstream).add("keys/missing")
+
+
+def packet(sort: int, body: bytes) -> bytes:
+    return bytes([0xC0 | sort, 0xFF]) + struct.pack(">I", len(body)) + body
+
+
+def compressed(*parts: bytes) -> bytes:
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packet(8, b"\x01" + b"".join(map(deflate.compress, parts)) + deflate.flush())
+
+
+@pytest.mark.parametrize("armored", [False, True])
+def test_a_bomb_is_never_unpacked(armored: bool) -> None:
+    """A kilobyte that would be 300 MB in whoever parses it, as a signature and as a key."""
+    literal = b"\xcb\xff" + struct.pack(">I", 6 + (300 << 20)) + b"b\0\0\0\0\0"
+    bomb = compressed(compressed(literal, *[bytes(1 << 20)] * 300))
+    if armored:
+        bomb = b"-----BEGIN PGP SIGNATURE-----\n\n" + base64.b64encode(bomb) + b"\n-----END PGP SIGNATURE-----\n"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SignatureError, match="is no OpenPGP signature"):
+        Keys([bomb]).verify(bomb, [b"x"])
+    with pytest.raises(ProfileError, match="gpgkey x is no OpenPGP key"):
+        read_fingerprints(bomb, "x")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        packet(8, b"\0"),
+        packet(18, b"\1"),
+        packet(11, b"b\0\0\0\0\0"),
+        b"\xa3\x01",  # compressed, of no length
+        b"\xa0\x01\x00",  # compressed, in the old format
+        b"\x8b\x04",  # a signature without a length
+        b"\xc2\xe0\x04",  # in parts
+        b"\xc2\xff\xff\xff\xff\xff",  # of four gigabytes
+        b"\xc2\xff",
+        b"\xc2",
+        b"\xc2\xc0",
+        b"text",
+    ],
+)
+def test_what_neither_keys_nor_signatures_have_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="it "):
+        packets(data)
+
+
+def test_packets_are_counted() -> None:
+    with pytest.raises(LimitExceeded, match="10000 packets"):
+        packets(b"\xca\x00" * 10_001)
+    with pytest.raises(LimitExceeded, match=r"1\.0 MiB"):
+        packets(bytes((1 << 20) + 1))

@@ -8,14 +8,13 @@ import yaml
 
 from bundler.errors import ResolveError
 from bundler.kinds.rpms.metadata import NEVRA, RepoMetadata
+from bundler.kinds.rpms.modulemd import ModuleIndex, read_modules
 from bundler.kinds.rpms.modules import (
-    ModuleIndex,
     ModuleSpec,
     active_streams,
     choose_streams,
     modular_filter,
     modular_packages,
-    read_modules,
 )
 from bundler.kinds.rpms.solve import closure
 from tests.kinds.rpms.rpmmd import Rpm, ask_dnf, cs9, write_repo, write_repomd
@@ -271,3 +270,44 @@ def test_dnf_needs_no_module_enable_with_the_subsets_modules(shared: Path, tmp_p
     request = {"packages": ["nodejs", "npm"], "modules": [], "weak_deps": False}
     [answer] = ask_dnf(repos, [request], tmp_path / "root")
     assert answer == {(package.repo, str(package.nevra)) for package in chosen}
+
+
+DEFAULTS = "---\ndocument: modulemd-defaults\nversion: 1\ndata: %s\n...\n"
+STREAM = "---\ndocument: modulemd\nversion: 2\ndata: {name: a, stream: s, version: 1, %s}\n...\n"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        DEFAULTS % "{module: m, modified: abc}",
+        DEFAULTS % ("{module: m, modified: " + "9" * 5000 + "}"),
+        DEFAULTS % "{module: m, profiles: [a]}",
+        DEFAULTS % "{module: m, profiles: {s: [[x]]}}",
+        DEFAULTS % "{module: [m]}",
+        DEFAULTS % "{module: m, stream: [s]}",
+        STREAM % "name: [a]",
+        STREAM % "stream: [s]",
+        STREAM % "version: ٣",
+        STREAM % "arch: {x: y}",
+        STREAM % "context: [c]",
+        STREAM % "dependencies: [{requires: {b: [[x]]}}]",
+        STREAM % "dependencies: [[x]]",
+        STREAM % "artifacts: {rpms: [[x]]}",
+        STREAM % "artifacts: [x]",
+        STREAM % "demodularized: {rpms: [[x]]}",
+        STREAM % "profiles: {p: {rpms: [[x]]}}",
+        STREAM % "profiles: [p]",
+    ],
+)
+def test_metadata_of_another_shape_is_damaged(tmp_path: Path, document: str) -> None:
+    repo = write_repo(tmp_path, "r", [Rpm("top-1-1.noarch")], modules=document)
+    with pytest.raises(ResolveError, match=r"^repository r: its modules metadata is damaged: "):
+        closure([repo], packages=["top"], modules=[], arch="x86_64", weak_deps=True, assume_installed=None)
+
+
+def test_a_stream_is_no_expression(tmp_path: Path) -> None:
+    """What a module requires stands for itself, whatever is in it."""
+    document = STREAM % "dependencies: [{requires: {'b c)(': ['x = 1 (', ') y']}}]"
+    repo = write_repo(tmp_path, "r", [Rpm("top-1-1.noarch")], modules=document)
+    with pytest.raises(ResolveError, match="do not go together"):
+        closure([repo], packages=["top"], modules=["a:s"], arch="x86_64", weak_deps=True, assume_installed=None)

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from bundler.errors import FetchError, IntegrityError, ResolveError
 from bundler.kinds.rpms.primary import read_packages
+from bundler.kinds.rpms.records import fetch_record
 from bundler.kinds.rpms.repodata import (
     Checksum,
+    Record,
     file_path,
     href_url,
     open_repository,
@@ -246,3 +248,49 @@ def test_the_first_mirror_that_delivers_is_taken(shared: Path, serve: Serve, ben
         opened(metalink=f"{url}/strict")
     with pytest.raises(FetchError, match="404"):
         open_repository(bench.upstream, "test", url=f"{url}/gone", metalink=None, mirrorlist=None)
+
+
+@pytest.mark.parametrize(
+    "line", ["http://127.0.0.1:{port}/secret?x=", "http://[::1]:{port}/", "http://[x/", "http://localhost:{port}/"]
+)
+def test_a_list_of_mirrors_leads_nowhere_inward(bench: Bench, serve: Serve, line: str) -> None:
+    """A list out of another place than this machine, whose lines are chosen by whoever runs it."""
+    port = serve(bench.folder).rpartition(":")[2]
+    listed = line.format(port=port).encode()
+    url = b"<url>%s/repodata/repomd.xml</url>"
+    metalink = b'<metalink><file name="repomd.xml"><resources>' + url + b"</resources></file></metalink>"
+    bench.upstream.read = lambda *_, **__: listed  # type: ignore[method-assign]
+    with pytest.raises(FetchError, match=r"^http://mirrors\.example/list: it leads to"):
+        open_repository(bench.upstream, "t", url=None, metalink=None, mirrorlist="http://mirrors.example/list")
+    bench.upstream.read = lambda *_, **__: metalink % listed.rstrip(b"/")  # type: ignore[method-assign]
+    with pytest.raises(FetchError, match=r"^http://mirrors\.example/list: it leads to"):
+        open_repository(bench.upstream, "t", url=None, metalink="http://mirrors.example/list", mirrorlist=None)
+
+
+def test_mirrors_that_are_not_encrypted_are_left_aside(bench: Bench) -> None:
+    """Of a list that is; the next one is tried."""
+    asked: list[str] = []
+
+    def read(location: str, **_: object) -> bytes:
+        asked.append(location)
+        return b"http://a.example/\n" * 20 + b"https://b.example/\n"
+
+    bench.upstream.read = read  # type: ignore[method-assign]
+    with pytest.raises(ResolveError):
+        open_repository(bench.upstream, "t", url=None, metalink=None, mirrorlist="https://mirrors.example/list")
+    assert asked == ["https://mirrors.example/list", "https://b.example/repodata/repomd.xml"]
+
+
+def test_metadata_elsewhere_leads_nowhere_inward(bench: Bench) -> None:
+    record = Record(
+        type="primary",
+        path="repodata/primary.xml",
+        url=href_url("http://mirror.example/", "http://127.0.0.1:8001/", "repodata/primary.xml"),
+        checksum=Checksum("sha256", "0" * 64),
+        size=1,
+        open_size=1,
+        timestamp=0,
+        elsewhere=True,
+    )
+    with pytest.raises(FetchError, match=r"^http://mirror\.example/: it leads to http://127"):
+        fetch_record(bench.upstream, "http://mirror.example/", record, bench.folder, "t")

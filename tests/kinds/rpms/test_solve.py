@@ -3,6 +3,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -292,3 +297,81 @@ def test_metadata_may_be_compressed_in_any_way(repo: Write, form: str) -> None:
         forms = {"plain": plain, "gz": gzip.compress(plain), "xz": lzma.compress(plain), "bz2": bz2.compress(plain)}
         base.primary.write_bytes(forms[form])
     assert names(solve([base], "app")) == ["app"]
+
+
+# What nobody can solve
+
+
+def pigeons(holes: int) -> list[Rpm]:
+    """One pigeon more than there are holes: eight kilobytes of metadata, and no end of trying."""
+    rpms = [Rpm("top-1-1.noarch", requires=tuple(f"pigeon{pigeon}" for pigeon in range(holes + 1)))]
+    for pigeon in range(holes + 1):
+        for hole in range(holes):
+            others = tuple(f"in{hole}x{other}" for other in range(holes + 1) if other != pigeon)
+            provides = (f"pigeon{pigeon}", f"in{hole}x{pigeon}")
+            rpms.append(Rpm(f"p{pigeon}h{hole}-1-1.noarch", provides=provides, conflicts=others))
+    return rpms
+
+
+def test_what_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bundler.kinds.rpms.decided.SECONDS", 2)
+    began = time.monotonic()
+    with pytest.raises(ResolveError, match="the packages for x86_64 are not solved within 2 s"):
+        solve([write_repo(tmp_path, "pigs", pigeons(14))], "top")
+    assert time.monotonic() - began < 10
+
+
+def test_module_streams_that_take_too_long_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules conflict with themselves: a module for each hole, a stream for each pigeon in it."""
+    monkeypatch.setattr("bundler.kinds.rpms.decided.SECONDS", 1)
+    monkeypatch.setattr("bundler.kinds.rpms.modules.new_solver", _Endless)
+    head = "---\ndocument: modulemd\nversion: 2\ndata: {name: a, stream: s, version: 1}\n...\n"
+    repo = write_repo(tmp_path, "r", [Rpm("top-1-1.noarch")], modules=head)
+    with pytest.raises(ResolveError, match="module streams are not solved within 1 s"):
+        solve([repo], "top", modules=["a:s"])
+
+
+class _Endless:
+    def __init__(self, _pool: object) -> None:
+        pass
+
+    def solve(self, _jobs: object) -> None:
+        while True:
+            pass
+
+
+def test_a_solver_that_dies_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("bundler.kinds.rpms.solve.new_solver", dies)
+    with pytest.raises(ResolveError, match="cannot be solved"):
+        solve([write_repo(tmp_path, "r", [Rpm("top-1-1.noarch")])], "top")
+
+
+def test_an_interrupt_ends_it(tmp_path: Path) -> None:
+    """Ctrl-C is for the whole group of processes."""
+    repo = write_repo(tmp_path, "pigs", pigeons(14))
+    program = (
+        "import sys, pathlib; from bundler.kinds.rpms.solve import closure; "
+        "from bundler.kinds.rpms.metadata import RepoMetadata; print('ready', flush=True); "
+        "closure([RepoMetadata('r', pathlib.Path(sys.argv[1]))], packages=['top'], modules=[], arch='x86_64', "
+        "weak_deps=False, assume_installed=None)"
+    )
+    command = [sys.executable, "-c", program, str(repo.primary)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        time.sleep(1)
+        os.killpg(running.pid, signal.SIGINT)
+        running.communicate(timeout=10)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(running.pid, 0)
+
+
+@pytest.mark.parametrize("condition", [") (", "a and", "((((", "top) or (x"])
+def test_a_groups_condition_is_no_expression(tmp_path: Path, condition: str) -> None:
+    package = f'<packagereq type="conditional" requires="{condition}">top</packagereq>'
+    comps = f"<comps><group><id>g</id><name>g</name><packagelist>{package}</packagelist></group></comps>"
+    repo = write_repo(tmp_path, "r", [Rpm("top-1-1.noarch"), Rpm("other-1-1.noarch")], comps=comps)
+    assert names(solve([repo], "@g", "other")) == ["other"]

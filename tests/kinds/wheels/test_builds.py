@@ -66,7 +66,7 @@ def test_a_source_that_may_not_be_built(tmp_path: Path) -> None:
         raise AssertionError
 
     sandbox = Sandbox(tmp_path, threading.Event())
-    pip = Pip(Index("https://e.org/simple"), Config(), tmp_path)
+    pip = Pip(Index("https://e.org/simple"), Config(), tmp_path, lambda *_: None)
     builder = Builder(pip, never, sandbox, tmp_path, frozenset({"other"}))
     metadata = CoreMetadata("a", "1.0", "2.1")
     package = Package(metadata, "https://e.org/a-1.0.tar.gz", "a-1.0.tar.gz", "0" * 64, None)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from bundler.kinds.wheels.spec import Spec, check_by_name, names_file
+from bundler.kinds.wheels.spec import Spec, names_file
 
 
 @pytest.mark.parametrize(
@@ -59,27 +59,3 @@ def test_what_is_wrong_is_named(section: dict[str, object], expected: str) -> No
 def test_what_may_be_built(sdist: object, sources: frozenset[str] | None) -> None:
     spec = Spec.model_validate({"python": ["3.12"], "requirements": ["six"], "sdist": sdist})
     assert spec.sources == sources
-
-
-def test_a_trees_lines_are_by_name() -> None:
-    for line in ("ansible==11.13.0", "jmespath", 'netaddr[nicer]>=1 ; python_version < "3.13"'):
-        check_by_name(line)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        *("/etc/token.txt", "token.txt", "secrets.in", "../token.txt", "-r token.txt", "http://127.0.0.1/role"),
-        *(
-            "a @ file:///srv/a-1-py3-none-any.whl",
-            "a @ http://127.0.0.1/a.whl",
-            "git+https://e.org/x",
-            "--pre",
-            "a\nb",
-            "",
-        ),
-    ],
-)
-def test_a_trees_lines_lead_nowhere(line: str) -> None:
-    with pytest.raises(ValueError, match=r"names|requirement|one line"):
-        check_by_name(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 import yaml
 
 from bundler.errors import IntegrityError, ProfileError
+from bundler.kinds.wheels.spec import names_file
 from bundler.limits import Limit
 from bundler.model.target import Target
 from bundler.recipes.kubespray import tree as trees
 from bundler.recipes.kubespray.expand import Layers, expand
+from bundler.recipes.kubespray.public import Public
 from bundler.recipes.kubespray.spec import Spec
 from bundler.recipes.kubespray.tree import CHECKSUMS, DOWNLOADS, PACKAGES, read_archive, read_folder
 from bundler.transfer.upstream import Upstream
@@ -138,3 +141,97 @@ def test_the_same_from_a_url(tree: Path, tmp_path: Path, outside: Upstream, serv
     assert found.sections["rpms"] == from_folder.sections["rpms"]
     with pytest.raises(IntegrityError, match=r"where 0{64} was promised"):
         expand(Spec(version="v2.31.0", source=url, sha256="0" * 64), ROCKY9, outside)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2001-13-45",
+        "9" * 5000,
+        ":".join(["59"] * 100_000),
+        "0x" + "f" * 200_000,
+        "2001-01-01 25:61:61",
+        "." + "1" * 5000,
+    ],
+)
+def test_what_only_looks_like_a_number_is_no_crash(value: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ProfileError, match="not YAML"):
+        trees.parse_variables(f"x: {value}\n".encode(), "t")
+    assert time.process_time() - began < 2
+
+
+# What a tree names
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("ansible==10.7.0", "ansible==10.7.0"),
+        ("netaddr>=1.0 ; python_version < '4' --hash=sha256:" + "0" * 64, None),
+        ("secret.txt", "secret-txt"),
+        ("requirements.in", "requirements-in"),
+    ],
+)
+def test_requirements_of_a_tree_are_names(line: str, wanted: str | None) -> None:
+    (found,) = Public("T", {}).requirements([line])
+    assert not names_file(found)
+    assert wanted is None or found == wanted
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/etc/secret.txt",
+        "../secret.txt",
+        "x @ file:///srv/x-1.0-py3-none-any.whl",
+        "x @ http://127.0.0.1:8001/x-1.0-py3-none-any.whl",
+        "x @ https://example.org/x-1.0-py3-none-any.whl",
+        "https://example.org/x-1.0-py3-none-any.whl",
+        "http://127.0.0.1:8001/role",
+        "-r http://127.0.0.1:8001/role",
+        "--index-url http://127.0.0.1/",
+        "x --index-url=http://127.0.0.1/",
+        "-e .",
+        "x==1 --hash=sha256:/etc/passwd",
+    ],
+)
+def test_a_trees_requirements_name_nothing_else(tree: Path, outside: Upstream, line: str) -> None:
+    (tree / "requirements.txt").write_text(f"ansible==10.7.0\n{line}\n")
+    with pytest.raises(ProfileError, match=r"requirements\.txt: .* is no name with versions"):
+        expand(Spec(version="v2.31.0", source=str(tree)), ROCKY9, outside)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:5055", "localhost:5000", "0x7f.1", "169.254.169.254"])
+def test_a_tree_names_no_registry_on_this_machine(tree: Path, outside: Upstream, host: str) -> None:
+    change(tree, DOWNLOADS, kube_image_repo=f"{host}/private")
+    with pytest.raises(ProfileError, match=rf"it names {host}/private/\S+, which is"):
+        expand(Spec(version="v2.31.0", source=str(tree)), ROCKY9, outside)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8001/role", "http://localhost/x", "file:///etc/passwd", "http://[x/"]
+)
+def test_a_tree_names_no_file_on_this_machine(tree: Path, outside: Upstream, url: str) -> None:
+    change(tree, DOWNLOADS, kubeadm_download_url=url)
+    with pytest.raises(ProfileError, match=r"it names http://|is no"):
+        expand(Spec(version="v2.31.0", source=str(tree)), ROCKY9, outside)
+
+
+def test_the_author_may_name_this_machine(tree: Path, outside: Upstream) -> None:
+    spec = Spec(version="v2.31.0", source=str(tree), vars={"kube_image_repo": "127.0.0.1:5055/k8s"})
+    images = expand(spec, ROCKY9, outside).sections["images"]
+    assert isinstance(images, list)
+    assert any(isinstance(image, str) and image.startswith("127.0.0.1:5055/k8s/") for image in images)
+
+
+def test_what_a_tree_names_is_shown_no_log_in(tree: Path, outside: Upstream) -> None:
+    images = expand(Spec(version="v2.31.0", source=str(tree)), ROCKY9, outside).sections["images"]
+    assert isinstance(images, list)
+    assert all(isinstance(image, dict) and image["anonymous"] is True for image in images)
+
+
+def test_an_image_that_is_none_is_an_error(tree: Path, outside: Upstream) -> None:
+    change(tree, DOWNLOADS, kube_image_repo="registry.k8s.io/../NO")
+    with pytest.raises(ProfileError, match="is no image reference"):
+        expand(Spec(version="v2.31.0", source=str(tree)), ROCKY9, outside)

@@ -193,3 +193,13 @@ def test_text_does_not_grow_without_end() -> None:
     doubling = {f"v{n}": f"{{{{ v{n + 1} }}}}{{{{ v{n + 1} }}}}" for n in range(40)}
     with pytest.raises(ProfileError, match="grows beyond"):
         Variables(({**doubling, "v40": "x" * 64},), "tree")["v0"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{{" * 50_000 + "\\", "{%" * 8000 + "\\", '{{ "' + '\\"' * 7000, "{{ '" * 3000 + "\\"]
+)
+def test_templates_take_time_by_their_length(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ProfileError):
+        Variables([{"x": text}], "t")["x"]
+    assert time.process_time() - began < 2
