@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import BundleError
-from bundler.kinds.wheels.attributes import LockAttributes, UploadForm, WheelAttributes
+from bundler.kinds.wheels.attributes import SORTS, LockAttributes, UploadForm, WheelAttributes
 from bundler.kinds.wheels.emit import emit
 from bundler.kinds.wheels.load import load
+from bundler.model.attributes import check_attributes
 from bundler.model.items import Download, Item, Object
 from bundler.model.site import ExternalIndex, Served, SiteConfig
 from tests.kinds.wheels.indexes import LocalIndex
@@ -114,4 +115,4 @@ def test_wheels_of_another_make_are_not_passed_over() -> None:
     strange = Item("wheels", "old", "1.0", ITEMS[0].objects, {"filename": "old.whl", "metadata": {"name": "old"}})
     for sort in ({}, {"type": "Wheel"}):
         with pytest.raises(BundleError, match="it does not say what it is"):
-            list(load((*ITEMS, replace(strange, attributes={**strange.attributes, **sort})), object()))  # type: ignore[arg-type]
+            check_attributes((*ITEMS, replace(strange, attributes={**strange.attributes, **sort})), SORTS)
