@@ -94,7 +94,7 @@ def test_it_says_what_changed(tmp_path: Path) -> None:
 
 def test_it_says_what_changed_of_the_same_version(tmp_path: Path) -> None:
     now = item_of(_FILES)
-    before = dataclasses.replace(now, attributes={"note": "another value"})
+    before = dataclasses.replace(now, attributes={**now.attributes, "note": "another value"})
     _, data, _ = report(tmp_path, now, since=[before])
     assert data["changes"] == [["changed", "files", "sample", "1", "1", "settings (note)", 0]]
 

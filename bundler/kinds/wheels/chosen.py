@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from bundler.errors import FetchError, ResolveError
 from bundler.kinds.wheels.spec import ARCHIVES, WHEEL
 from bundler.model.contents import Sha256
+from bundler.model.problems import first_problem
 from bundler.model.store_names import ProjectName
 
 _TOLD_LIMIT = 512 << 20  # bytes of one file that pip leaves behind
@@ -149,9 +150,7 @@ def _held(index: str, what: str) -> Iterator[None]:
         yield
         return
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        reason = first_problem(error).removeprefix("the document: ")
     except (InvalidRequirement, ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
     raise _unfit(index, what, reason) from None
