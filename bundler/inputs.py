@@ -117,6 +117,18 @@ def keep_site(site: SiteConfig) -> None:
             file.write(text.encode())
 
 
+def require_kept_trust(site: SiteConfig) -> None:
+    """Raise ConfigError when `site` asks for no signature, and the site.yaml in its root does."""
+    path = Path(site.root) / SITE_FILE
+    if site.trusted_keys is None and path.is_file():
+        kept = written.parse(_read(path, ConfigError), SiteConfig, str(path), ConfigError)
+        if kept.trusted_keys is not None:
+            raise ConfigError(
+                f"{path} asks for signatures, and the site that you name does not",
+                hint="write `trusted_keys` there, too; to take anybody's bundles, delete it in the site's own first",
+            )
+
+
 def changes_of(settings: Sequence[str]) -> dict[str, str]:
     """`KEY=VALUE` options as a mapping. Raises ProfileError for one without `=`."""
     changes = {}

@@ -42,7 +42,7 @@ _NAMED = 10  # missing objects in a message
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What an install did: `objects` and `size` (bytes) count what it wrote; both are 0 when nothing had to change."""
+    """What an install did: `objects` and `size` (bytes) count what it wrote; `switched`: nodes get another release."""
 
     name: str
     version: str
@@ -50,10 +50,11 @@ class Installed:
     url: str
     objects: int
     size: int
+    switched: bool
 
     @property
     def changed(self) -> bool:
-        return self.objects > 0
+        return self.switched or self.objects > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,23 +147,29 @@ def _in_its_order(bundle: Bundle, content: Content, steps: Iterable[Step]) -> No
 def _vouched(path: Path, config: SiteConfig, signature: Path | None) -> Vouched | None:
     """What those who are trusted here have signed; None where nobody has to. Raises TrustError, ConfigError."""
     policy = config.trusted_keys
-    trusted = trust(map(Path, policy.keys), threshold=policy.threshold, require_expiry=policy.require_expiry)
+    if policy is None:
+        return vouched(path, trust(()), signature)
+    keys = map(Path, policy.keys)
+    trusted = trust(keys, threshold=policy.threshold, require_expiry=policy.require_expiry, required=True)
     return vouched(path, trusted, signature)
 
 
 def _check_age(manifest: Manifest, site: Site, *, allow_older: bool) -> None:
-    """Raise TrustError where the site refuses what is older than the release that it would replace; warn elsewhere.
+    """Raise TrustError where the site refuses what is older than a release of its name that it has; warn elsewhere.
 
     A signature of long ago is as good as one of today. To go back on purpose there is `rollback`.
     """
-    for release in site.releases():
-        if release.name == manifest.name and release.current and is_older(manifest.version, release.version):
-            found = f"{manifest.name} {manifest.version} is older than {release.version}, which is installed"
-            if site.config.trusted_keys.refuse_older and not allow_older:
-                raise TrustError(
-                    found, hint="carry a newer one; go back with `bundler rollback`, or with install --allow-older"
-                )
-            logger.warning("%s", found)
+    releases = [release for release in site.releases() if release.name == manifest.name]
+    newer = [release.version for release in releases if is_older(manifest.version, release.version)]
+    if not newer or any(release.current and release.id == manifest.id for release in releases):
+        return
+    found = f"{manifest.name} {manifest.version} is older than {', '.join(newer)}, which is installed"
+    policy = site.config.trusted_keys
+    if policy is not None and policy.refuse_older and not allow_older:
+        raise TrustError(
+            found, hint="carry a newer one; go back with `bundler rollback`, or with install --allow-older"
+        )
+    logger.warning("%s", found)
 
 
 def _check_id(bundle: Bundle, expected: str | None) -> None:
@@ -227,9 +234,10 @@ def _publish(
     nodes = emit(manifest.items, served)
     logger.info("loading %s %s", manifest.name, manifest.version)
     load([tuple(kind.load(by_section[kind.name], site)) for kind in KINDS])
+    switched = not any(release.current and release.id == manifest.id for release in site.releases())
     site.commit(nodes)
     written = site.written
-    return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size)
+    return Installed(manifest.name, manifest.version, manifest.id, served.url, written.objects, written.size, switched)
 
 
 def outlook(path: Path, config: SiteConfig, terms: Terms = Terms()) -> Outlook:

@@ -82,8 +82,12 @@ def test_an_older_bundle_is_refused_where_the_site_says_so(config: SiteConfig, k
     assert current(site) == ["1.9"]
 
 
-def test_the_command_refuses_an_older_bundle_and_takes_it_when_told(config: SiteConfig, tmp_path: Path) -> None:
-    site = asking(config, older=True)
+def test_the_command_refuses_an_older_bundle_and_takes_it_when_told(
+    config: SiteConfig, key: Path, tmp_path: Path
+) -> None:
+    site = asking(config, key, older=True)
+    for bundle in (release(tmp_path, "1"), release(tmp_path, "2")):
+        sign(bundle, key)
     put(release(tmp_path, "2"), site)  # leaves site.yaml in its root
     command = ["install", str(release(tmp_path, "1")), "--root", site.root]
     for options in ([], ["--dry-run"]):
@@ -113,12 +117,29 @@ def test_an_older_bundle_is_warned_of_elsewhere(
     assert current(config) == ["1"]
 
 
-def test_a_site_that_refuses_older_bundles_takes_unsigned_ones_where_nobody_is_trusted(
-    config: SiteConfig, tmp_path: Path
-) -> None:
-    put(release(tmp_path, "2"), asking(config, older=True))
-    with pytest.raises(TrustError, match="is older than 2"):
-        put(release(tmp_path, "1"), asking(config, older=True))
+@pytest.mark.parametrize("older", [True, False])
+def test_taking_the_last_key_out_does_not_open_the_site(config: SiteConfig, tmp_path: Path, older: bool) -> None:
+    with pytest.raises(ConfigError, match="no key is trusted that could sign"):
+        put(release(tmp_path, "1"), asking(config, older=older))
+    keys.TRUSTED.mkdir()
+    public(make_key(tmp_path, "other.key")).rename(keys.TRUSTED / "other.pub")
+    with pytest.raises(TrustError, match="is not signed"):
+        put(release(tmp_path, "1"), asking(config, older=older))
+
+
+def test_what_is_kept_counts_as_installed(config: SiteConfig, key: Path, tmp_path: Path) -> None:
+    site = asking(config, key, older=True)
+    bundles = {version: release(tmp_path, version) for version in ("1", "2", "3")}
+    for bundle in bundles.values():
+        sign(bundle, key)
+    for version in ("1", "3"):
+        assert put(bundles[version], site)
+    rollback("demo", None, site)
+    with pytest.raises(TrustError, match="demo 2 is older than 3"):
+        put(bundles["2"], site)
+    assert not put(bundles["1"], site)  # what is served, again
+    assert put(bundles["3"], site)  # and what was kept: nodes get it again, though nothing is written
+    assert current(site) == ["3"]
 
 
 def test_as_many_have_to_sign_as_the_site_says(config: SiteConfig, key: Path, tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ def new_key(path: Path) -> Path:
     return public
 
 
-def trust(paths: Iterable[Path], *, threshold: int = 1, require_expiry: bool = False) -> Trust:
-    """The keys at `paths`, and those that the machine trusts (/etc/bundler/trusted.d).
+def trust(paths: Iterable[Path], *, threshold: int = 1, require_expiry: bool = False, required: bool = False) -> Trust:
+    """The keys at `paths`, and those that the machine trusts (/etc/bundler/trusted.d); where `required`, one at least.
 
     Raises ConfigError for a key that is none, and for a demand that these keys could never meet.
     """
@@ -89,9 +89,9 @@ def trust(paths: Iterable[Path], *, threshold: int = 1, require_expiry: bool = F
             f"{threshold} different keys have to sign, and trusted here: {distinct}",
             hint=f"name more keys, lower `threshold` in site.yaml, or put them into {TRUSTED}",
         )
-    if require_expiry and not keys:
+    if (required or require_expiry) and not keys:
         raise ConfigError(
-            "signatures have to have an end here, and no key is trusted that could sign",
+            "bundles have to be signed here, and no key is trusted that could sign",
             hint=f"name one under `trusted_keys` in site.yaml, or put it into {TRUSTED}",
         )
     return Trust(keys, threshold, require_expiry)

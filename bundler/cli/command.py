@@ -136,7 +136,7 @@ def _refusals() -> Iterator[None]:
             raise
         raise ConfigError(
             f"{absent} is not installed here: only a part of bundler is",
-            hint="what resolves and proves takes the rest: pip install 'bundler[build]'",
+            hint="install bundler with what resolves and proves: pip install '.[build]', in its source",
         ) from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -26,11 +26,15 @@ def site_config(
 
     Raises ConfigError, SiteError.
     """
-    from bundler.inputs import read_site
+    from bundler.inputs import read_site, require_kept_trust
     from bundler.model.site import SiteConfig
     from bundler.site.owned import require_own
 
     os.umask(_UMASK)
     if path is None:
         require_own(root or Path(SiteConfig.model_fields["root"].default))
-    return read_site(path, address=address, root=root, services=services, tls=tls, login=login)
+    config = read_site(path, address=address, root=root, services=services, tls=tls, login=login)
+    if path is not None:
+        require_own(Path(config.root))
+        require_kept_trust(config)
+    return config

@@ -84,13 +84,15 @@ class TrustedKeys(StrictModel):
     keys: tuple[str, ...] = Field(default=(), description="files of public keys in PEM, on the admin host")
     threshold: Annotated[int, Field(ge=1, le=64, description="how many different keys have to have signed")] = 1
     refuse_older: bool = Field(
-        default=False, description="refuse a bundle that is older than the installed one of its name; else warn of it"
+        default=False, description="refuse a bundle that is older than one of its name on the site; else warn of it"
     )
     require_expiry: bool = Field(default=False, description="take signatures only that have an end")
 
 
 def _keys_alone(value: object) -> object:
     """A list stands for its keys."""
+    if value is None:
+        raise ValueError("it names nobody: name keys, or leave the line out")
     return {"keys": value} if isinstance(value, list | tuple) else value
 
 
@@ -115,8 +117,8 @@ class SiteConfig(StrictModel):
         default=None,
         description="ask for a log-in before anything is read from the site's own services; over TLS alone",
     )
-    trusted_keys: Annotated[TrustedKeys, BeforeValidator(_keys_alone)] = Field(
-        default=TrustedKeys(),
+    trusted_keys: Annotated[TrustedKeys | None, BeforeValidator(_keys_alone)] = Field(
+        default=None,
         description="public keys: only bundles that one of them signed are taken; beside /etc/bundler/trusted.d. A "
         "list of files, or a mapping with more to ask for",
     )

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bundler.errors import ConfigError
-from bundler.inputs import keep_site, read_site
+from bundler.inputs import keep_site, read_site, require_kept_trust
 from bundler.model.site import SiteConfig, TrustedKeys
 
 
@@ -20,8 +20,9 @@ def site(tmp_path: Path, trusted: Any) -> SiteConfig:
 
 
 def test_a_list_of_keys_is_a_policy_with_one_signature() -> None:
-    assert SiteConfig(address="a").trusted_keys == TrustedKeys()
+    assert SiteConfig(address="a").trusted_keys is None
     found = SiteConfig.model_validate({"address": "a", "trusted_keys": ["/etc/a.pub"]}).trusted_keys
+    assert found is not None
     assert (found.keys, found.threshold, found.refuse_older, found.require_expiry) == (("/etc/a.pub",), 1, False, False)
 
 
@@ -32,7 +33,9 @@ def test_a_mapping_asks_for_more(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("said", [["a.pub"], {"keys": ["a.pub"], "threshold": 1, "refuse_older": True}], ids=str)
+@pytest.mark.parametrize(
+    "said", [["a.pub"], {"keys": ["a.pub"], "threshold": 1, "refuse_older": True}, [], {}], ids=str
+)
 def test_a_policy_survives_what_an_install_keeps(tmp_path: Path, said: Any) -> None:
     config = site(tmp_path, said)
     keep_site(config)
@@ -56,3 +59,13 @@ def test_a_policy_survives_what_an_install_keeps(tmp_path: Path, said: Any) -> N
 def test_a_policy_that_cannot_be_read_is_refused(tmp_path: Path, said: Any, place: str) -> None:
     with pytest.raises(ConfigError, match=place):
         site(tmp_path, said)
+
+
+@pytest.mark.parametrize("said", [["a.pub"], [], {"refuse_older": True}], ids=str)
+def test_a_policy_is_not_dropped_by_naming_another_file(tmp_path: Path, said: Any) -> None:
+    keep_site(site(tmp_path, said))
+    require_kept_trust(site(tmp_path, ["b.pub"]))  # other keys are meant
+    silent = SiteConfig(address="192.0.2.1", root=str(tmp_path))
+    with pytest.raises(ConfigError, match="asks for signatures, and the site that you name does not"):
+        require_kept_trust(silent)
+    require_kept_trust(silent.model_copy(update={"root": str(tmp_path / "new")}))

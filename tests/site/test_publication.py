@@ -314,7 +314,7 @@ def test_modes_do_not_depend_on_the_umask(config: SiteConfig, umask: int) -> Non
     finally:
         os.umask(old)
     web = Path(config.root) / "repos"
-    folders = [web, web / ".published", web / ".published/.index", web / ".releases", web / ".history"]
+    folders = [web, web / ".published", web / ".published/.index", web / ".history"]
     files = [
         web / ".published/.catalog.json",
         web / ".published/.index" / release.index,
@@ -323,6 +323,7 @@ def test_modes_do_not_depend_on_the_umask(config: SiteConfig, umask: int) -> Non
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o755}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o644}
     assert stat.S_IMODE((web / ".staging").stat().st_mode) == 0o700
+    assert stat.S_IMODE((web / ".releases").stat().st_mode) == 0o750
     assert "404" not in seen(config, release).values()
 
 

@@ -9,13 +9,14 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bundler.bundle.manifest import Manifest
 from bundler.errors import BusyError, IntegrityError, SiteError, SpaceError
-from bundler.model.items import Item
+from bundler.model.items import Item, Json
 from bundler.model.node_files import NodeFile, NodeFiles
 from bundler.model.site import SiteConfig
 from bundler.site.site import Site, Written
@@ -112,7 +113,7 @@ def test_images_and_wheels_come_and_go(config: SiteConfig) -> None:
     wheel = make_wheel()
     files = {**files, "wheels/thing-1-py3-none-any.whl": wheel}
     wheel_object = make_object("wheels/thing-1-py3-none-any.whl", wheel)
-    wheel_item = Item("wheels", "thing", "1", (wheel_object,))
+    wheel_item = Item("wheels", "thing", "1", (wheel_object,), {"metadata": {"name": "thing"}})
     content = MemoryContent(files)
 
     def bundle(name: str) -> Manifest:
@@ -128,9 +129,9 @@ def test_images_and_wheels_come_and_go(config: SiteConfig) -> None:
         site.registry.stage_manifest("team/app", ["1"], media_type, 0, entry, content)
         site.index.stage(wheel_object, {"metadata_version": "2.1", "name": "thing", "version": "1"}, content)
 
-    image = next(
-        iter([Item("images", image.name, "1", image.objects, {**image.attributes, "digest": _manifest_digest(files)})])
-    )
+    digest = _manifest_digest(files)
+    named: dict[str, Json] = {**image.attributes, "digest": digest, "manifests": [{"digest": digest}]}
+    image = replace(image, attributes=named)
     assert install(config, bundle("one"), content, load).objects > 4
     assert install(config, bundle("one"), content, load) == Written(0, 0)
     install(config, bundle("two"), content, load)

@@ -22,7 +22,7 @@ def find() -> str:
     return find_program(
         "devpi-server",
         beside_python=True,
-        hint="install it for this Python: pip install 'bundler[site]', or take it from the bundle's wheels",
+        hint="install it for this Python: pip install devpi-server devpi-web, or take it from the bundle's wheels",
     )
 
 
