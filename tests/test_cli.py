@@ -360,4 +360,4 @@ def test_what_is_not_installed_is_named(profile: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == errors.ConfigError.exit_code
     assert "error: oras is not installed here" in done.stderr
-    assert "bundler[build]" in done.stderr
+    assert "pip install '.[build]'" in done.stderr
