@@ -22,6 +22,10 @@ class Attributes(StrictModel):
     def check(self, item: Item) -> None:
         """Raise ValueError unless these are about `item`: its name, its version and its objects."""
 
+    def claims(self) -> Iterable[tuple[str, object]]:
+        """Names that a bundle can give once, each with what nodes find by it, beside the item's objects."""
+        return ()
+
     @classmethod
     def of(cls, item: Item) -> Self:
         """Read an item's attributes. Raises BundleError when they are not these, or are about something else."""
@@ -56,7 +60,11 @@ class Attributes(StrictModel):
 
 
 def check_attributes(items: Iterable[Item], sorts: Sequence[type[Attributes]]) -> None:
-    """See that each of `items`, all of one kind, is one of its `sorts` in all that it says. Raises BundleError."""
+    """See that each of `items`, all of one kind, is one of its `sorts` in all that it says. Raises BundleError.
+
+    No two of them may claim one name for different things: which of them nodes get would be chance.
+    """
+    claimed: dict[str, object] = {}
     for item in items:
         sort = next((sort for sort in sorts if sort.claimed_by(item)), None)
         if sort is None:
@@ -64,4 +72,10 @@ def check_attributes(items: Iterable[Item], sorts: Sequence[type[Attributes]]) -
                 f"{item.kind} {item.name} {item.version}: it does not say what it is",
                 hint="the bundle was made by another version of bundler: build it again",
             )
-        sort.of(item)
+        content = {obj.sha256 for obj in item.objects}
+        for name, thing in sort.of(item).claims():
+            if claimed.setdefault(name, (thing, content)) != (thing, content):
+                raise BundleError(
+                    f"{item.kind} {item.name} {item.version}: the bundle has {name} twice, and they differ",
+                    hint="the bundle was not made by bundler; ask where it comes from",
+                )

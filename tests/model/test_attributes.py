@@ -116,3 +116,22 @@ def test_item_that_does_not_say_what_it_is_is_refused(type_: Json) -> None:
     check_attributes([honest], [PackageAttributes, KeyAttributes])
     with pytest.raises(BundleError, match="it does not say what it is"):
         check_attributes([replace(honest, attributes={**honest.attributes, "type": type_})], [PackageAttributes])
+
+
+@pytest.mark.parametrize(
+    ("sort", "other", "what"),
+    [
+        (ImageAttributes, {"digest": "sha256:" + "f" * 64}, "library/nginx:1"),
+        (RepositoryAttributes, {"path": "rpms/rocky/9/x86_64/baseos"}, "repository baseos for rocky-9-x86_64"),
+        (RepositoryAttributes, {"priority": 1}, "repository baseos for rocky-9-x86_64"),
+    ],
+)
+def test_a_name_is_given_once(sort: type[Attributes], other: dict[str, Json], what: str) -> None:
+    """Which of the two nodes would get is chance, or the choice of whoever made the bundle."""
+    honest = HONEST[sort]
+    check_attributes([honest, honest], [sort])
+    (obj,) = honest.objects
+    path = f"{other.get('path', obj.path.rpartition('/')[0])}/{obj.path.rpartition('/')[2]}"
+    rival = replace(honest, objects=(replace(obj, path=path),), attributes={**honest.attributes, **other})
+    with pytest.raises(BundleError, match=f"the bundle has {what} twice, and they differ"):
+        check_attributes([honest, rival], [sort])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
@@ -49,6 +50,9 @@ class ImageAttributes(Attributes):
             raise ValueError(f"its tags are {', '.join(self.tags) or 'none'}")
         if reference.digest not in (None, self.upstream_digest):
             raise ValueError(f"upstream, it was {self.upstream_digest}")
+
+    def claims(self) -> Iterable[tuple[str, object]]:
+        return [(f"{self.repository}:{tag}", self.digest) for tag in self.tags]
 
     @property
     def suffix(self) -> str:

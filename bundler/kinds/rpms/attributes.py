@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from bundler.model.attributes import Attributes
 from bundler.model.contents import ObjectPath
 from bundler.model.items import Item
 from bundler.model.target import Line, StrictModel, Target, Word
 
-PACKAGE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$"
+_PACKAGE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 
 # These end up in a .repo file and in shell commands; the patterns leave nothing that would need quoting there.
 Folder = Annotated[str, StringConstraints(pattern=r"^rpms(/[A-Za-z0-9][A-Za-z0-9._-]*)+$")]
 KeyPath = Annotated[str, StringConstraints(pattern=r"^keys/[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,64}$")]
-PackageName = Annotated[str, StringConstraints(pattern=PACKAGE_NAME)]
 Stream = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]+:[A-Za-z0-9._+-]+$")]
+
+
+def is_package_name(text: str) -> bool:
+    """Whether dnf takes `text` for a package's name; it takes what ends in .rpm for a file, and checks no signature."""
+    return _PACKAGE_NAME.fullmatch(text) is not None and not text.endswith(".rpm")
+
+
+def _package_name(text: str) -> str:
+    if not is_package_name(text):
+        raise ValueError(f"{text!r} is no package's name")
+    return text
+
+
+PackageName = Annotated[str, AfterValidator(_package_name)]
 
 
 class RepositoryAttributes(Attributes):
@@ -45,6 +59,9 @@ class RepositoryAttributes(Attributes):
             raise ValueError(f"it is the repository {self.repo}")
         if other := next((obj.path for obj in item.objects if not obj.path.startswith(f"{self.path}/")), None):
             raise ValueError(f"{other} is not in {self.path}")
+
+    def claims(self) -> Iterable[tuple[str, object]]:
+        return [(f"repository {self.repo} for {self.target}", self)]
 
 
 class PackageAttributes(Attributes):

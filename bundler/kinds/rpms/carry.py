@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from packageurl import PackageURL
 
 from bundler.errors import FetchError, ResolveError
-from bundler.kinds.rpms.attributes import PACKAGE_NAME, PackageAttributes, RepositoryAttributes
+from bundler.kinds.rpms.attributes import PackageAttributes, RepositoryAttributes, is_package_name
 from bundler.kinds.rpms.keys import Keyring
 from bundler.kinds.rpms.metadata import Chosen, RepoMetadata
 from bundler.kinds.rpms.modulemd import read_modules
@@ -293,7 +293,7 @@ def _repository_item(
 def _sample(packages: Sequence[Package], asked: Sequence[str]) -> str | None:
     """A package to try the repository with: one that was asked for by name, else the smallest."""
     by_size = sorted(packages, key=lambda package: (package.size, package.path))
-    names = [package.nevra.name for package in by_size if re.match(PACKAGE_NAME, package.nevra.name)]
+    names = [package.nevra.name for package in by_size if is_package_name(package.nevra.name)]
     return next((name for name in asked if name in names), names[0] if names else None)
 
 

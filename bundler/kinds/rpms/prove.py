@@ -155,7 +155,10 @@ class _Bundle:
 
 
 def _solve(request: RequestAttributes, repos: list[RepositoryAttributes], bundle: _Bundle) -> dict[Chosen, str]:
-    """The closure, each package with its path in the bundle. Raises ResolveError."""
+    """The closure, each package with its path in the bundle. Raises ResolveError.
+
+    BundleError for one that the metadata has elsewhere: nodes would fetch it there.
+    """
     folders = {repo.repo: repo.path for repo in repos}
     chosen = closure(
         [_metadata(repo, bundle) for repo in repos],
@@ -165,6 +168,8 @@ def _solve(request: RequestAttributes, repos: list[RepositoryAttributes], bundle
         weak_deps=request.weak_deps,
         assume_installed=_assumed(request.assumed, bundle) if request.assumed else None,
     )
+    if led := next((each for each in chosen if each.base is not None), None):
+        raise _elsewhere(f"{led.nevra} of repository {led.repo}")
     return {each: f"{folders[each.repo]}/{_located(each)}" for each in chosen}
 
 
@@ -174,6 +179,8 @@ def _metadata(repo: RepositoryAttributes, bundle: _Bundle) -> RepoMetadata:
 
     def file(*types: str) -> Path | None:
         record = next((repomd.records[type_] for type_ in types if type_ in repomd.records), None)
+        if record and record.elsewhere:
+            raise _elsewhere(f"{record.path} of {what}")
         # A mirror goes without what upstream lists and lost.
         path = f"{repo.path}/{record.path}" if record else None
         return bundle.file(path) if path and (path in bundle.objects or types == ("primary",)) else None
@@ -188,6 +195,13 @@ def _metadata(repo: RepositoryAttributes, bundle: _Bundle) -> RepoMetadata:
         modules=file("modules"),
         priority=repo.priority,
         module_hotfixes=repo.module_hotfixes,
+    )
+
+
+def _elsewhere(what: str) -> BundleError:
+    return BundleError(
+        f"rpms: {what} is to be fetched from elsewhere than the bundle (xml:base)",
+        hint="the bundle was not made by bundler; ask where it comes from",
     )
 
 

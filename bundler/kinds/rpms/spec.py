@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from bundler.kinds.rpms.attributes import PACKAGE_NAME
+from bundler.kinds.rpms.attributes import is_package_name
 from bundler.model.target import Line, StrictModel, Target, Word
 
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s\x00-\x1f\x7f]+$", max_length=2048)]
@@ -40,7 +39,7 @@ class Entry(Limited):
     def _has_a_name(self) -> Entry:
         if (self.name is None) == (not self.names):
             raise ValueError("give either `name` or `names`")
-        strange = [name for name in self.all_names if self.bootstrap and not re.fullmatch(PACKAGE_NAME, name)]
+        strange = [name for name in self.all_names if self.bootstrap and not is_package_name(name)]
         if strange:
             raise ValueError(f"`bootstrap` goes with names of packages alone, and {strange[0]!r} is none")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from packaging.specifiers import SpecifierSet
@@ -85,6 +86,9 @@ class WheelAttributes(Attributes):
         files = [obj.path.rpartition("/")[2] for obj in item.objects]
         if names != {name} or versions != {version} or files != [self.filename]:
             raise ValueError(f"not the wheel {self.filename}")
+
+    def claims(self) -> Iterable[tuple[str, object]]:
+        return [(self.filename, "wheel")]
 
 
 class LockAttributes(Attributes):

@@ -166,7 +166,7 @@ class Host:
         contents = {
             **self.scripts(),
             "bootstrap/uninstall.sh": b"#!/bin/sh\n",
-            "bootstrap/requirements.txt": b"bundler==1 --hash=sha256:0\n",
+            "bootstrap/requirements.txt": f"bundler==1 --hash=sha256:{'0' * 64}\n".encode(),
             WHEEL: b"a wheel",
             _KEY_FILE: b"a key",
             f"{rpms}/baseos/Packages/nginx.rpm": b"an rpm",

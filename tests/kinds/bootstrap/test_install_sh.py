@@ -34,6 +34,7 @@ def test_what_it_takes_from_the_bundle(host: Host, bundle: Path, tmp_path: Path,
     assert done.returncode == 0, done.stderr
     (dnf,) = [call for call in host.calls if call.startswith("dnf ")]
     assert re.search(f"--setopt=reposdir={_PRIVATE}/repos.d ", dnf)
+    assert "--setopt=localpkg_gpgcheck=1" in dnf
     # Rocky 9's Python is 3.9, too old; Rocky 10 has 3.12 by itself. podman is there on both.
     missing = "nginx policycoreutils-python-utils"
     assert dnf.endswith(f" install -- {'python3.12 ' if host.release == '9' else ''}{missing}")
@@ -104,6 +105,7 @@ def test_the_environment_has_no_say(host: Host, bundle: Path, tmp_path: Path) ->
         "IFS": "/",
         "PIP_INDEX_URL": "https://evil.example",
         "PYTHONPATH": str(evil),
+        "BUNDLER_SCRIPT": "clean",
     }
     host.command("bundler", f"env >{host.folder}/environment")
     done = host.run(str(bundle), "--id", id_of(bundle), "--address", "192.168.10.10", environment=variables)

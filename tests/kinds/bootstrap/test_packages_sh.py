@@ -50,6 +50,7 @@ def _refused(host: Host, bundle: Path, **changes: Json) -> None:
         "",
         "a'b",
         "b\u202e",
+        "nginx.rpm",
     ],
 )
 def test_a_name_that_is_no_package_name_is_refused(host: Host, bundle: Path, name: str) -> None:
@@ -107,6 +108,27 @@ def test_packages_that_nobody_checks_are_said_aloud(host: Host, bundle: Path) ->
     said = host.takes(bundle, "--id", id_of(bundle))
     assert "WARNING: the bundle says gpgcheck: false, so nobody checks who signed the packages of baseos" in said
     assert "gpgcheck=0" in (host.folder / "repo").read_text()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--find-links file:///medium",
+        "-r other.txt",
+        "--index-url=https://example.com/simple",
+        "evil @ file:///medium/evil-1.0.tar.gz --hash=sha256:" + "0" * 64,
+        "./evil-1.0.tar.gz --hash=sha256:" + "0" * 64,
+        "evil==1.0",
+        "evil==1.0 --hash=sha256:" + "0" * 64 + " --global-option=x",
+        "",
+    ],
+)
+def test_pip_gets_names_versions_and_digests_alone(host: Host, bundle: Path, line: str) -> None:
+    bundle.unlink()
+    honest = f"bundler==1 --hash=sha256:{'0' * 64}\n"
+    host.write(bundle, {"bootstrap/requirements.txt": f"{honest}{line}\n".encode()})
+    assert "asks pip for more than wheels" in host.refuses(bundle, "--id", id_of(bundle), code=7)
+    assert not [call for call in host.calls if "-m pip" in call]
 
 
 # What the approver is shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -105,6 +106,25 @@ def test_a_repomd_that_is_too_large_is_not_read(items: tuple[Item, ...], bench: 
         bench.prove(huge)
 
 
+@pytest.mark.parametrize("document", ["repomd.xml", "primary.xml.gz"])
+def test_metadata_that_leads_out_of_the_bundle(items: tuple[Item, ...], bench: Bench, document: str) -> None:
+    """dnf would fetch what it names from there, on nodes and in install.sh."""
+
+    def forged(obj: Object) -> Object:
+        if not obj.path.endswith(document):
+            return obj
+        data = bench.store.path(obj.sha256).read_bytes()
+        xml = gzip.decompress(data) if document.endswith(".gz") else data
+        led = xml.replace(b"<location href", b'<location xml:base="https://evil.example/" href')
+        assert led != xml
+        size, sha256 = bench.store.add(gzip.compress(led) if document.endswith(".gz") else led)
+        return replace(obj, size=size, sha256=sha256)
+
+    hostile = tuple(replace(item, objects=tuple(map(forged, item.objects))) for item in items)
+    with pytest.raises(BundleError, match=r"is to be fetched from elsewhere than the bundle \(xml:base\)"):
+        bench.prove(hostile)
+
+
 def test_items_of_another_make(items: tuple[Item, ...], bench: Bench) -> None:
     (request,) = [item for item in items if item.attributes["type"] == "request"]
     strange = Item("rpms", "request", "x", (), {**request.attributes, "packages": ["--installroot=/\n"]})
@@ -156,7 +176,7 @@ def test_repositories_that_nodes_do_not_use(with_bootstrap: tuple[Item, ...], be
     assert problem == "rpms for centos-7-x86_64: install.sh would use other repositories than nodes"
 
 
-@pytest.mark.parametrize("name", ["--pipe=id", "-e", "a b", "*", "$(id)", "", "a\nb", "@core"])
+@pytest.mark.parametrize("name", ["--pipe=id", "-e", "a b", "*", "$(id)", "", "a\nb", "@core", "nginx.rpm"])
 def test_names_that_install_sh_would_refuse(with_bootstrap: tuple[Item, ...], bench: Bench, name: str) -> None:
     forged = changed(with_bootstrap, lambda item: replace(item, attributes={**item.attributes, "names": [name]}))
     with pytest.raises(BundleError, match=r"names\.0"):
