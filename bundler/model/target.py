@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 # One printable line: these end up in requests and in comments of config files, where a control character has no place.
@@ -28,6 +28,14 @@ class Target(StrictModel):
     distro: Word
     release: Word
     arch: Word = Field(default="x86_64", description="the architecture as rpm and `uname -m` name it")
+
+    @field_validator("release", "arch")
+    @classmethod
+    def _reads_one_way(cls, word: str) -> str:
+        """People know a target by `distro-release-arch` alone."""
+        if "-" in word:
+            raise ValueError("a hyphen is for the distro's name alone")
+        return word
 
     @property
     def platform(self) -> str:

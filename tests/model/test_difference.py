@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from bundler.model.difference import Change, Word, difference, new_bytes
 from bundler.model.items import Download, Item, Json, Made, Object
@@ -154,3 +155,9 @@ def test_no_two_that_differ_are_the_same(old: Item, new: Item) -> None:
     found = difference(was, now)
     assert bool(found) == (was.to_bytes() != now.to_bytes())
     assert all(change.changed for change in found)
+
+
+@pytest.mark.parametrize("words", [{"release": "9-x86"}, {"arch": "x86-64"}], ids=str)
+def test_no_two_targets_read_the_same(words: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="a hyphen is for the distro's name alone"):
+        Target.model_validate({"distro": "rocky", "release": "9", **words})
