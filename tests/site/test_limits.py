@@ -155,7 +155,7 @@ def test_readers_that_take_nothing(running: SiteConfig) -> None:
 
 
 def test_readers_of_the_index_that_take_nothing(running: SiteConfig, large_wheel: str) -> None:
-    """Each would hold one of devpi's threads: an address has 16 of them, and pip comes again after a 503."""
+    """Each would hold one of devpi's threads: an address has 64 of them, and pip comes again after a 503."""
     refused = 0
     with ExitStack() as opened:
         for _ in range(80):
@@ -168,7 +168,7 @@ def test_readers_of_the_index_that_take_nothing(running: SiteConfig, large_wheel
             status = each.recv(12)[-3:]
             assert status in (b"200", b"503")
             refused += status == b"503"
-        assert refused == 80 - 16
+        assert refused == 80 - 64
         others_are_served(running)
 
 

@@ -49,7 +49,7 @@ def program(socket: Path, folder: Path, data: Path, owner: Identity) -> Program:
             *("--trusted-proxy", "localhost"),  # who comes by a socket
             *("--logger-cfg", str(folder / _LOGGING)),
             "--offline-mode",
-            *("--threads", "200"),  # nginx lets an address have 16 requests in flight
+            *("--threads", "200"),  # nginx lets an address have 64 requests in flight
             *("--connection-limit", "1000"),
         ),
         folder=folder,
