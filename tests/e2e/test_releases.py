@@ -50,20 +50,24 @@ def test_a_month(months: Months, there: Site, tmp_path: Path) -> None:
     (there.root / "site.yaml").write_text(yaml.safe_dump({**config, "trusted_keys": [f"{key}.pub"]}))
     done = bundler(HERE, "install", index, "--root", there.root, check=False)
     assert done.returncode == TrustError.exit_code
-    bundler(HERE, "sign", index, "--key", key)
+    done = bundler(HERE, "sign", index, "--key", key, check=False)
+    assert "is a delta" in done.stderr  # what it leaves out cannot be checked
+    whole = months.bundles["2"]
+    bundler(HERE, "sign", whole, "--key", key)
+    signature = whole.with_name(f"{whole.name}.sig.json").rename(tmp_path / "signature.json")
 
     damaged = bytearray(volumes[1].read_bytes())
     good = bytes(damaged)
     damaged[5_000_000] ^= 1
     volumes[1].write_bytes(damaged)
-    done = bundler(HERE, "install", index.parent, "--root", there.root, check=False)
+    done = bundler(HERE, "install", index.parent, "--signature", signature, "--root", there.root, check=False)
     assert done.returncode == IntegrityError.exit_code
     assert f"volume {volumes[1].name} is damaged" in done.stderr
     assert seen(there) == states["1"]
 
     volumes[1].write_bytes(good)
     with a_client(there) as client:
-        installed = run(there, "install", volumes[2])  # any of them will do
+        installed = run(there, "install", volumes[2], "--signature", signature)  # any of them will do
         assert seen(there) == states["2"]
         assert run(there, "rollback", "story")["version"] == "1"
         assert seen(there) == states["1"]
