@@ -83,7 +83,7 @@ def test_a_folder_behind_a_link_is_read(folder: Path) -> None:
     assert len(keys.trust([]).keys) == 1
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be somebody else then")
+@pytest.mark.skipif(os.getuid() != 0, reason="root reads every folder, and only root can become a user who does not")
 def test_a_folder_that_the_caller_may_not_read_is_refused(folder: Path) -> None:
     folder.chmod(0o700)
     code = (

@@ -25,7 +25,7 @@ from bundler.site.services import devpi
 from bundler.site.services.unprivileged import Identity
 from tests.site.test_services import require
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand a folder to another user")
 RELEASE = Release("gamma", "1", "0" * 64)
 
 # A link that leads nowhere, then to another folder, and so on.

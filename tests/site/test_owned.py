@@ -17,7 +17,7 @@ from bundler.site.owned import require_own
 from bundler.site.services.unprivileged import DYNAMIC
 from bundler.site.site import Site
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="whoever is not root harms himself alone")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bundler holds root alone to this rule")
 
 NOBODY = 65534
 

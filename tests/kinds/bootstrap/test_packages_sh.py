@@ -38,6 +38,7 @@ def _refused(host: Host, bundle: Path, **changes: Json) -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        # Options that rpm or dnf would obey: the last one turns the check of signatures off.
         "--pipe=id",
         "-e",
         "--setopt=gpgcheck=0",
@@ -60,6 +61,7 @@ def test_a_name_that_is_no_package_name_is_refused(host: Host, bundle: Path, nam
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        # A line of its own in the .repo file that turns the check of signatures off.
         ("repo", "baseos]\ngpgcheck=0"),
         ("repo", "-x"),
         ("repo", "main x"),
@@ -103,6 +105,7 @@ def test_other_words_about_the_packages_are_refused(host: Host, bundle: Path, ch
 
 
 def test_packages_that_nobody_checks_are_said_aloud(host: Host, bundle: Path) -> None:
+    """A profile's author may say `gpgcheck: false`: then the role says so, and install.sh warns of it."""
     bundle.unlink()
     host.write(bundle, packages=host.packages(role="bootstrap-unchecked", gpgcheck=False))
     said = host.takes(bundle, "--id", id_of(bundle))

@@ -215,7 +215,10 @@ def as_nobody() -> None:
     os.setuid(65534)
 
 
-@pytest.mark.skipif(os.getuid() != 0 or not Path(SYSTEM_PYTHON).exists(), reason="becomes nobody, with Debian's Python")
+@pytest.mark.skipif(
+    os.getuid() != 0 or not Path(SYSTEM_PYTHON).exists(),
+    reason="only root becomes nobody, who can run no Python but /usr's",
+)
 def test_a_plain_user_has_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bundler.kinds.wheels.sandbox._is_privileged", lambda: False)
     python = Interpreter.of(SYSTEM_PYTHON)
