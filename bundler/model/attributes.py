@@ -23,7 +23,7 @@ class Attributes(StrictModel):
         """Raise ValueError unless these are about `item`: its name, its version and its objects."""
 
     def claims(self) -> Iterable[tuple[str, object]]:
-        """Names that a bundle can give once, each with what nodes find by it, beside the item's objects."""
+        """Names that a bundle can give once, each with what nodes find by it; None: the item's objects."""
         return ()
 
     @classmethod
@@ -72,9 +72,9 @@ def check_attributes(items: Iterable[Item], sorts: Sequence[type[Attributes]]) -
                 f"{item.kind} {item.name} {item.version}: it does not say what it is",
                 hint="the bundle was made by another version of bundler: build it again",
             )
-        content = {obj.sha256 for obj in item.objects}
         for name, thing in sort.of(item).claims():
-            if claimed.setdefault(name, (thing, content)) != (thing, content):
+            found = {obj.sha256 for obj in item.objects} if thing is None else thing
+            if claimed.setdefault(name, found) != found:
                 raise BundleError(
                     f"{item.kind} {item.name} {item.version}: the bundle has {name} twice, and they differ",
                     hint="the bundle was not made by bundler; ask where it comes from",

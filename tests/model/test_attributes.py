@@ -135,3 +135,10 @@ def test_a_name_is_given_once(sort: type[Attributes], other: dict[str, Json], wh
     rival = replace(honest, objects=(replace(obj, path=path),), attributes={**honest.attributes, **other})
     with pytest.raises(BundleError, match=f"the bundle has {what} twice, and they differ"):
         check_attributes([honest, rival], [sort])
+
+
+def test_an_image_of_two_registries_is_one_where_it_is_the_same() -> None:
+    honest = HONEST[ImageAttributes]
+    names: dict[str, Json] = {"reference": "quay.io/library/nginx:1", "registry": "quay.io"}
+    other = replace(honest, name="quay.io/library/nginx", objects=(), attributes={**honest.attributes, **names})
+    check_attributes([honest, other], [ImageAttributes])

@@ -88,7 +88,7 @@ class WheelAttributes(Attributes):
             raise ValueError(f"not the wheel {self.filename}")
 
     def claims(self) -> Iterable[tuple[str, object]]:
-        return [(self.filename, "wheel")]
+        return [(self.filename, None)]
 
 
 class LockAttributes(Attributes):
