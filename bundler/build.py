@@ -273,7 +273,7 @@ def _prove(
         problems = prove(manifest, Completed(carried, left_out, Fetched(upstream)), str(path))
     origin = f"{manifest.name} {manifest.version}"
     if problems and not allow_incomplete:
-        raise incomplete(origin, problems, hint="mend the profile, or build it all the same with --allow-incomplete")
+        raise incomplete(origin, problems, hint="fix the profile, or build it all the same with --allow-incomplete")
     for problem in problems:
         logger.warning("%s is incomplete: %s", origin, problem)
     if not problems and not left_out:

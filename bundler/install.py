@@ -187,7 +187,7 @@ def _completed(bundle: Bundle, site: Site) -> Content:
     if missing:
         more = f", and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise SiteError(
-            f"{bundle.path} leaves out what this site is to have, and it has not: {', '.join(missing[:_NAMED])}{more}",
+            f"{bundle.path} leaves out what is missing on this site: {', '.join(missing[:_NAMED])}{more}",
             hint="install the releases that the receipt was written after, or a bundle built without --since",
         )
     site.services.start()

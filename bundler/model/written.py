@@ -34,7 +34,7 @@ def parse(
         tree = yaml.load(text, Loader=_UniqueKeys) if node is not None else {}  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as problem:
         # PyYAML says it on several lines.
-        raise error(f"{source}: not YAML: {' '.join(str(problem).split())}", hint="mend the line it names") from None
+        raise error(f"{source}: not YAML: {' '.join(str(problem).split())}", hint="fix the line it names") from None
     except LimitExceeded as exceeded:
         raise exceeded.of(error, source) from None
     for key, value in (changes or {}).items():
@@ -55,7 +55,7 @@ def parse(
 
 
 def _hint(source: str) -> str:
-    return f"mend {source}; `bundler profiles schema` prints what a profile may say"
+    return f"fix {source}; `bundler profiles schema` prints what a profile may say"
 
 
 class _UniqueKeys(yaml.CSafeLoader):

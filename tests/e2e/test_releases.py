@@ -145,7 +145,7 @@ def test_a_site_that_lacks_what_is_left_out_says_so_first(months: Months, there:
     run(there, "uninstall", "story", "--purge")
     done = bundler(HERE, "install", delta, *there.options, check=False)
     assert done.returncode == SiteError.exit_code
-    assert "leaves out what this site is to have, and it has not: images/blobs/sha256/" in done.stderr
+    assert "leaves out what is missing on this site: images/blobs/sha256/" in done.stderr
     assert not (there.root / "repos" / "story").exists()
 
 

@@ -145,7 +145,7 @@ def _json(file: Path, index: str) -> Any:
 
 @contextmanager
 def _held(index: str, what: str) -> Iterator[None]:
-    """Make a FetchError of it where what the index says of `what` has not its form."""
+    """Make a FetchError of it where what the index says of `what` has another form."""
     try:
         yield
         return

@@ -110,14 +110,14 @@ def parse_variables(data: bytes, what: str) -> dict[str, Any]:
         found = yaml.load(data, Loader=_Loader)  # noqa: S506 (it is a safe one)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(
-            f"{what}: not YAML: {' '.join(str(error).split())}", hint="mend the file, or take another source"
+            f"{what}: not YAML: {' '.join(str(error).split())}", hint="fix the file, or take another source"
         ) from None
     except LimitExceeded as error:
         raise error.of(ProfileError, what) from None
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise ProfileError(f"{what}: expected a mapping of variables", hint="mend the file, or take another source")
+        raise ProfileError(f"{what}: expected a mapping of variables", hint="fix the file, or take another source")
     return found
 
 
